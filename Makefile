@@ -1,0 +1,45 @@
+# make demo: train on the built-in text and print a sample.  make test: the whole suite.
+# Both set up what they need in .venv; PYTHON chooses the interpreter that it is made from.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+
+BIN    := .venv/bin
+READY  := .venv/ready
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: help setup demo test quick lint clean
+
+help:
+	@echo "make setup   make .venv and install torchrnn and its tools into it"
+	@echo "make demo    train on the built-in text for under two minutes and print a sample"
+	@echo "make test    run the whole suite"
+	@echo "make quick   run the suite without its slow tests"
+	@echo "make lint    check style and types"
+	@echo "make clean   remove .venv, caches and runs/demo"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/torchrnn train --output runs/demo --overwrite --max-minutes 1.6
+	$(BIN)/torchrnn sample runs/demo --length 500
+
+test: $(READY)
+	$(PYTEST)
+
+quick: $(READY)
+	$(PYTEST) -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build runs/demo src/*.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
