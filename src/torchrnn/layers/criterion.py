@@ -1,0 +1,70 @@
+"""The base class of losses, with the explicit protocol beside autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from torchrnn.tree import Tree, as_leaves, describe
+
+
+class Criterion(nn.Module):
+    """A loss: ``forward(input, target)`` gives a 0-dim tensor, which autograd can differentiate.
+
+    A subclass writes ``forward`` and nothing more. The explicit protocol comes with it::
+
+        loss = criterion.update_output(y, target)
+        grad_y = criterion.backward(y, target)
+
+    Both run ``forward``, so `backward` may be called alone.
+
+    Differs from ``torch.nn``: the explicit protocol. Differs from the original: the loss is a 0-dim tensor
+    and not a number; ids are 0-based.
+
+    >>> import torch
+    >>> from torchrnn.layers import Criterion
+    >>> class Hinge(Criterion):
+    ...     def forward(self, input, target):
+    ...         return (1 - input * target).relu().mean()
+    >>> Hinge().backward(torch.tensor([0.5, 2.0]), torch.tensor([1.0, 1.0]))
+    tensor([-0.5000, -0.0000])
+    """
+
+    def update_output(self, input: Tree, target: Tree) -> Tensor:
+        """The loss, detached."""
+        with torch.no_grad():
+            loss: Tensor = self(input, target)
+        return loss
+
+    def update_grad_input(self, input: Tree, target: Tree) -> Tree:
+        """The gradient of the loss for ``input``, in the structure of it; integer tensors get zeros."""
+        with torch.enable_grad():
+            leaves = as_leaves(input)
+            loss: Tensor = self(leaves, target)
+        wanted = [leaf for leaf in tree_leaves(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        grads = iter(
+            torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+            if loss.requires_grad and wanted
+            else [torch.zeros_like(leaf) for leaf in wanted]
+        )
+
+        def gradient(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return None
+            return next(grads) if leaf.requires_grad else torch.zeros_like(leaf)
+
+        return tree_map(gradient, leaves)
+
+    def backward(self, input: Tree, target: Tree) -> Tree:
+        """The same as `update_grad_input`: a loss has no parameters to accumulate gradients for."""
+        return self.update_grad_input(input, target)
+
+    def _require_same_shape(self, input: Any, target: Any) -> None:
+        name, got = type(self).__name__, f"got {describe(input)} and {describe(target)}"
+        if not (isinstance(input, Tensor) and isinstance(target, Tensor)):
+            raise TypeError(f"{name}: input and target must be tensors; {got}.")
+        if input.shape != target.shape:
+            raise ValueError(f"{name}: input and target must have one shape; {got}.")

@@ -1,0 +1,42 @@
+"""Trees of tensors: what modules take and give, and what states are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+Tree = Any
+"""A tensor, or lists, tuples, named tuples and dicts of trees."""
+
+
+def is_differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def detached(tree: Tree) -> Tree:
+    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def as_leaves(tree: Tree) -> Tree:
+    """The same values, cut from their history, with gradients wanted."""
+    return tree_map(lambda leaf: leaf.detach().requires_grad_() if is_differentiable(leaf) else leaf, tree)
+
+
+def zeros_like(tree: Tree) -> Tree:
+    return tree_map(lambda leaf: torch.zeros_like(leaf.detach()) if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def first_tensor(tree: Tree) -> Tensor | None:
+    return next((leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)), None)
+
+
+def describe(tree: Tree) -> str:
+    """``[(3, 4), (3, 6)]``: the shapes in a tree, for error messages."""
+    if isinstance(tree, Tensor):
+        return str(tuple(tree.shape))
+    if isinstance(tree, list | tuple):
+        return "[" + ", ".join(describe(part) for part in tree) + "]"
+    return type(tree).__name__
