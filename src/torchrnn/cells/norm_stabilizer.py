@@ -1,0 +1,44 @@
+"""A penalty on changes of the norm of a hidden state."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from torchrnn.layers import attach_loss
+from torchrnn.module import DEFAULT_RHO
+from torchrnn.recurrent import AbstractRecurrent
+
+
+class NormStabilizer(AbstractRecurrent):
+    """Pass the input on, and punish changes of its norm from step to step while training.
+
+    The loss is ``beta * mean over the batch of (norm(h_t) - norm(h_{t-1}))^2``, added up over the steps; it comes in
+    by itself when gradients go back through the output.
+
+    Arguments:
+        beta: the weight of the loss.
+        rho: how many steps are kept for backpropagation through time.
+
+    Shapes: input, output and state (N, H).
+
+    Differs from the original: its ``updateLoss`` adds the two norms where its gradient, and the paper, subtract them.
+    Source: Krueger and Memisevic, "Regularizing RNNs by stabilizing activations", 2016.
+
+    >>> import torch, torchrnn
+    >>> net = torchrnn.Sequencer(torchrnn.Sequential(torchrnn.GRU(4, 6), torchrnn.NormStabilizer(0.5)))
+    >>> net(torch.randn(5, 3, 4)).shape
+    torch.Size([5, 3, 6])
+    """
+
+    def __init__(self, beta: float = 1.0, rho: int = DEFAULT_RHO) -> None:
+        super().__init__(rho)
+        self.beta = beta
+
+    def initial_state(self, input: Tensor) -> None:
+        """Nothing: the first step is not compared."""
+
+    def step(self, h: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not self._training or last is None:
+            return h, h
+        loss = self.beta * (h.norm(dim=-1) - last.norm(dim=-1)).square().mean()
+        return attach_loss(h, loss), h

@@ -1,0 +1,86 @@
+"""The simple recurrent network, made of modules."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from torchrnn.checks import require_module
+from torchrnn.layers import Add, CAddTable
+from torchrnn.module import DEFAULT_RHO
+from torchrnn.recurrent.abstract import AbstractRecurrent
+from torchrnn.recurrent.nested import recurrent_modules, step_remembering
+from torchrnn.tree import Tree
+
+
+class RecurrentState(NamedTuple):
+    """The state of a `Recurrent` that is made of recurrent modules: its last output, and their states."""
+
+    h: Tree
+    inner: tuple[Tree, ...]
+
+
+class Recurrent(AbstractRecurrent):
+    """The simple recurrent network of Elman, made of modules.
+
+    ``h_1 = transfer(start(input(x_1)))`` and ``h_t = transfer(merge([input(x_t), feedback(h_{t-1})]))`` after it.
+
+    Arguments:
+        start: the module for the first step, or the size of ``h``, which makes it an `Add`: a learned initial bias.
+        input: maps ``x``, (N, D), to (N, H).
+        feedback: maps the last ``h`` to (N, H).
+        transfer: what the sum goes through; `torch.nn.Sigmoid` if it is not given.
+        rho: how many steps are kept for backpropagation through time.
+        merge: joins the list of both; a sum if it is not given.
+
+    Shapes: as ``input`` and ``transfer`` give them; (N, D) to (N, H) with linear ones.
+
+    Differs from the original: ``rho`` only bounds what is kept (there it was 5 once, 99999 later).
+    Source: Elman, "Finding structure in time", 1990.
+
+    >>> import torch, torchrnn
+    >>> rnn = torchrnn.Recurrent(6, torch.nn.Linear(4, 6), torch.nn.Linear(6, 6), torch.nn.Tanh())
+    >>> torchrnn.Sequencer(rnn)(torch.randn(5, 3, 4)).shape
+    torch.Size([5, 3, 6])
+    """
+
+    def __init__(
+        self,
+        start: nn.Module | int | tuple[int, ...],
+        input: nn.Module,
+        feedback: nn.Module,
+        transfer: nn.Module | None = None,
+        rho: int = DEFAULT_RHO,
+        merge: nn.Module | None = None,
+    ) -> None:
+        super().__init__(rho)
+        self.start = _start_module(start)
+        self.input = require_module(self, input, "input")
+        self.feedback = require_module(self, feedback, "feedback")
+        self.transfer = nn.Sigmoid() if transfer is None else require_module(self, transfer, "transfer")
+        self.merge = CAddTable() if merge is None else require_module(self, merge, "merge")
+
+    def initial_state(self, input: Tree) -> Tree:
+        """Nothing: the first step has no last output, it has ``start``."""
+        inner = recurrent_modules(*self.children())
+        return RecurrentState(None, (None,) * len(inner)) if inner else None
+
+    def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]:
+        h, inner = state if isinstance(state, RecurrentState) else (state, ())
+        parts = recurrent_modules(*self.children())
+        h, inner = step_remembering(parts, inner, lambda: self._output(input, h))
+        return h, RecurrentState(h, inner) if inner else h
+
+    def _output(self, input: Tree, h: Tree) -> Tree:
+        x = self.input(input)
+        return self.transfer(self.start(x) if h is None else self.merge([x, self.feedback(h)]))
+
+
+def _start_module(start: Any) -> nn.Module:
+    if isinstance(start, nn.Module):
+        return start
+    size = (start,) if isinstance(start, int) else start
+    if isinstance(size, tuple) and size and all(isinstance(n, int) for n in size):
+        return Add(*size)
+    raise TypeError(f"Recurrent: start must be a torch.nn.Module or the size of the output; got {start!r}.")

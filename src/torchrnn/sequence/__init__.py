@@ -1,0 +1,22 @@
+"""Modules that take a whole sequence in one call."""
+
+from torchrnn.sequence.abstract_sequencer import AbstractSequencer
+from torchrnn.sequence.bidirectional import BiSequencer, BiSequencerLM, SeqBRNN
+from torchrnn.sequence.repeater import Repeater
+from torchrnn.sequence.reverse import SeqReverseSequence
+from torchrnn.sequence.sequencer import Sequencer
+from torchrnn.sequence.whole_sequence import SeqGRU, SeqLSTM, SeqLSTMP, VanillaRNN
+
+__all__ = [
+    "AbstractSequencer",
+    "BiSequencer",
+    "BiSequencerLM",
+    "Repeater",
+    "SeqBRNN",
+    "SeqGRU",
+    "SeqLSTM",
+    "SeqLSTMP",
+    "SeqReverseSequence",
+    "Sequencer",
+    "VanillaRNN",
+]
