@@ -1,0 +1,1 @@
+"""The recorded cases of the original libraries, run on torchrnn."""
