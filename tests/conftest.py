@@ -11,7 +11,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
-hypothesis.settings.register_profile("torchrnn", max_examples=25, deadline=None, print_blob=True, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile(
+    "torchrnn", max_examples=25, deadline=None, print_blob=True, derandomize="CI" in os.environ
+)
 hypothesis.settings.load_profile("torchrnn")
 torch.set_num_threads(1)
 
@@ -35,11 +37,3 @@ def shared() -> Path:
 def seed() -> None:
     """The same random numbers in every run."""
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def double() -> None:
-    """Double precision for new tensors and modules."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)

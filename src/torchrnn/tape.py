@@ -8,7 +8,7 @@ those states, which is then carried on to the call before: backpropagation throu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +27,7 @@ class Segment:
 
     cell: Module
     inputs: Tree
-    """One tensor (T, ...) or a list of T steps."""
+    """A sequence: stacked, (T, ...), or a list of T steps; so are the outputs and the states."""
     initial: Tree
     """The state before the first of the steps."""
     first_step: int
@@ -36,12 +36,15 @@ class Segment:
     is_cut: bool
     """Whether `initial` is a leaf of its own, so that its gradient is known."""
     outputs: Tree = None
-    states: list[Tree] = field(default_factory=list)
-    """The state after each step."""
+    states: Tree = None
+    """The states after each step."""
     final: Tree = None
     length: int = 0
     grad_inputs: Tree = None
     grad_initial: Tree = None
+
+    def keep_states(self, states: Tree) -> None:
+        self.states = states
 
     @property
     def last_step(self) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 import torchrnn
 
 
-class NotInTorchrnnError(NotImplementedError):
+class NotInTorchrnnError(AttributeError):
     """The original's class or method has no counterpart in torchrnn yet."""
 
 

@@ -83,7 +83,8 @@ def holds(check: Comparison, whose: str, values: list[Tensor], laws: list[Law]) 
         n = value.numel()
         mean_error = abs(value.mean().item() - law.mean) / (law.deviation / math.sqrt(n))
         deviation_error = abs(value.std().item() / law.deviation - 1) / math.sqrt((law.excess - 1) / (4 * n))
-        if not (law.low <= value.min() and value.max() <= law.high):
+        rounding = 1e-6 * law.deviation
+        if not (law.low - rounding <= value.min() and value.max() <= law.high + rounding):
             check.differs(what, f"leaves {law}: {value.min():.4g} to {value.max():.4g}")
         if mean_error > SIGMAS or deviation_error > SIGMAS:
             check.differs(what, f"mean {value.mean():.4g} and deviation {value.std():.4g} are not those of {law}")

@@ -23,7 +23,10 @@ SKIPS: list[tuple[str, str]] = [
     ("er-rnn/SpatialGlimpse_*", NEXT + "glimpses"),
     ("*/NCEModule*", NEXT + "noise-contrastive estimation"),
     ("er-rnn/dpnn_module_utils", NEXT + "clipping, norms, decay and momentum of dpnn"),
-    ("torch-rnn-v2/*_startstate", NEXT + "start states of sequence modules"),
+    (
+        "torch-rnn-v2/*_startstate",
+        "a mistake of the original: setHiddenState(0, ...) has no effect on its sequence modules; on ours it has",
+    ),
 ]
 """(pattern of LIBRARY/CASE, reason)."""
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_leaves
 
 from torchrnn.checks import require_count
 from torchrnn.module import DEFAULT_RHO, Module
-from torchrnn.scan import scan
+from torchrnn.scan import scan, unstacked
 from torchrnn.tape import Segment
 from torchrnn.tree import Tree, as_leaves, describe, detached, first_tensor, zeros_like
 
@@ -95,7 +95,7 @@ class AbstractRecurrent(Module):
         self._begin_record()
         given = state is not None
         with self._taking(inputs, state if given else self._state, through_time=False, given=given) as segment:
-            segment.outputs, segment.final = scan(self, inputs, segment.initial, history=segment.states)
+            segment.outputs, segment.final = scan(self, inputs, segment.initial, segment.keep_states)
         return segment.outputs
 
     # ------------------------------------------------------------------ what can be looked at
@@ -103,23 +103,23 @@ class AbstractRecurrent(Module):
     @property
     def inputs(self) -> list[Tree]:
         """The input of each step since the last `forget`, or of the last sequence."""
-        return [step for segment in self._segments for step in _steps(segment.inputs)]
+        return [step for segment in self._segments for step in unstacked(segment.inputs)]
 
     @property
     def outputs(self) -> list[Tree]:
         """The output of each step."""
-        return [step for segment in self._segments for step in _steps(segment.outputs)]
+        return [step for segment in self._segments for step in unstacked(segment.outputs)]
 
     @property
     def states(self) -> list[Tree]:
         """The state after each step."""
-        return [state for segment in self._segments for state in segment.states]
+        return [step for segment in self._segments for step in unstacked(segment.states)]
 
     @property
     def grad_inputs(self) -> list[Tree]:
         """The gradients of the inputs that the last way back reached, in the order of time."""
         reached = (segment.grad_inputs for segment in self._segments if segment.grad_inputs is not None)
-        return [step for grad_inputs in reached for step in _steps(grad_inputs)]
+        return [step for grad_inputs in reached for step in unstacked(grad_inputs)]
 
     def get_hidden_state(self, step: int | None = None) -> Tree:
         """The state after ``step`` steps; 0 is the initial one, negative counts from the end, default the last."""
@@ -128,7 +128,7 @@ class AbstractRecurrent(Module):
             if segment.first_step == wanted:
                 return segment.initial
             if segment.first_step < wanted <= segment.last_step:
-                return segment.states[wanted - segment.first_step - 1]
+                return unstacked(segment.states)[wanted - segment.first_step - 1]
         if wanted == self._steps:
             return self._start_state if self._state is None else self._state
         raise ValueError(
@@ -268,14 +268,6 @@ class AbstractRecurrent(Module):
             "_segments": deque(),
             "_given_state_gradients": {},
         }
-
-
-def _steps(sequence: Tree) -> list[Tree]:
-    """A sequence as the list of its steps."""
-    if isinstance(sequence, list):
-        return sequence
-    leaves, spec = tree_flatten(sequence)
-    return [tree_unflatten(list(step), spec) for step in zip(*(leaf.unbind(0) for leaf in leaves), strict=True)]
 
 
 def _first_step(inputs: Tree) -> Tree:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-Tree = Any
+from torchrnn.tree import Tree
 
 
 class Cell(Protocol):
@@ -18,39 +19,55 @@ class Cell(Protocol):
     def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]: ...
 
 
-def scan(cell: Cell, inputs: Tree, state: Tree, history: list[Tree] | None = None) -> tuple[Tree, Tree]:
+def scan(cell: Cell, inputs: Tree, state: Tree, keep_states: Callable[[Tree], None] | None = None) -> tuple[Tree, Tree]:
     """Run ``cell.step`` over a sequence: ``output[t], state = cell.step(inputs[t], state)``.
 
     Arguments:
         cell: any object with the method ``step(input, state) -> (output, state)``.
-        inputs: a tensor (T, N, ...), or a list of T steps.
+        inputs: a tensor (T, N, ...), a tuple of such tensors, or a list of T steps.
         state: the state before the first step.
-        history: where given, the state after each step is appended to it.
+        keep_states: called once with the states after each step, as a list of T or stacked as the inputs are.
 
     Returns the outputs (T, N, ...), or a list of T of them where ``inputs`` is a list, and the final state.
+
+    >>> import torch, torchrnn
+    >>> class Sum:
+    ...     def step(self, input, state):
+    ...         return state + input, state + input
+    >>> outputs, final = torchrnn.scan.scan(Sum(), torch.ones(3, 2), torch.zeros(2))
+    >>> outputs[:, 0], final
+    (tensor([1., 2., 3.]), tensor([3., 3.]))
     """
-    outputs = []
-    for input in inputs.unbind(0) if isinstance(inputs, Tensor) else inputs:
+    outputs, states = [], []
+    for input in unstacked(inputs):
         output, state = cell.step(input, state)
         outputs.append(output)
-        if history is not None:
-            history.append(state)
-    if not isinstance(inputs, Tensor):
+        states.append(state)
+    if keep_states is not None:
+        keep_states(states)
+    if isinstance(inputs, list):
         return outputs, state
     if not outputs:
         return _no_steps(cell, inputs, state), state
     return tree_map(lambda *steps: torch.stack(steps), *outputs), state
 
 
-def _no_steps(cell: Cell, inputs: Tensor, state: Tree) -> Tree:
+def unstacked(sequence: Tree) -> list[Tree]:
+    """A sequence as the list of its steps."""
+    if isinstance(sequence, list):
+        return sequence
+    leaves, structure = tree_flatten(sequence)
+    # unbind and not indices: their gradients would each be as large as the sequence
+    return [tree_unflatten(list(step), structure) for step in zip(*(x.unbind(0) for x in leaves), strict=True)]
+
+
+def _no_steps(cell: Cell, inputs: Tree, state: Tree) -> Tree:
     """The outputs of a sequence of no steps, (0, N, ...): a copy of the cell without data tells their shape."""
     shapes = copy.deepcopy(cell)
     if isinstance(shapes, nn.Module):
         shapes.to("meta")
-    input, state = tree_map(
-        lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf,
-        (inputs.new_empty(inputs.shape[1:]), state),
-    )
+    input = tree_map(lambda x: torch.empty(x.shape[1:], dtype=x.dtype, device="meta"), inputs)
+    state = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, state)
     with torch.no_grad():
         output, _ = shapes.step(input, state)
-    return tree_map(lambda y: torch.empty((0, *y.shape), dtype=y.dtype, device=inputs.device), output)
+    return tree_map(lambda y: torch.empty((0, *y.shape), dtype=y.dtype, device=tree_leaves(inputs)[0].device), output)
