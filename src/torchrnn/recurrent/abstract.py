@@ -286,6 +286,8 @@ def _batch_size(inputs: Tree) -> int | None:
 
 def _check_state(cell: AbstractRecurrent, state: Tree, like: Tree) -> None:
     given, expected = tree_leaves(state), tree_leaves(like)
+    if any(leaf is None for leaf in expected):
+        return  # it begins inside of the modules within, or not at all
     if len(given) != len(expected) or any(
         isinstance(e, Tensor) and not (isinstance(g, Tensor) and g.shape == e.shape)
         for g, e in zip(given, expected, strict=True)

@@ -51,7 +51,7 @@ class WholeSequence(CellSequencer):
         self.cell.reset_parameters()
 
     def forward(self, input: Tensor | Sequence[Tensor]) -> Tensor:
-        *given, x = input if isinstance(input, list | tuple) else (input,)
+        *given, x = input if isinstance(input, list | tuple) and input else (input,)
         layout = "(N, T, D)" if self.batch_first else "(T, N, D)"
         if not isinstance(x, Tensor) or x.dim() != 3 or x.shape[2] != self.cell.input_size:
             raise ValueError(
