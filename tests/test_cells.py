@@ -15,7 +15,7 @@ from cell_table import CELLS, D
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 import torchrnn
 from torchrnn import AbstractRecurrent
@@ -101,7 +101,7 @@ def test_permuted_rows_give_permuted_results(make: Make, order: list[int]) -> No
     expected, final = cell.sequence(x)
     output, state = cell.sequence(x[:, order])
     assert_same(output, expected[:, order])
-    assert_same(state, tree_map(lambda s: s[order], final))
+    assert_same(state, tree_map(lambda leaf: leaf[order] if isinstance(leaf, Tensor) else leaf, final))
 
 
 @every_cell
@@ -152,14 +152,18 @@ def test_gradients_of_a_sequence(make: Make) -> None:
 
 @every_cell
 def test_gradients_through_states(make: Make) -> None:
-    cell = double(make)
+    cell = double(make).eval()
     x = sequence(2, 2)
-    _, state = cell.sequence(x)
-    leaves = [leaf.detach().requires_grad_() for leaf in tree_leaves(state)]
-    structure = torch.utils._pytree.tree_flatten(state)[1]
+    flat, structure = tree_flatten(cell.sequence(x)[1])
+    places = [place for place, leaf in enumerate(flat) if isinstance(leaf, Tensor)]
+    leaves = [flat[place].detach().requires_grad_() for place in places]
 
     def finals(*values: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tree_leaves(cell.eval().sequence(x, torch.utils._pytree.tree_unflatten(list(values), structure))))
+        state = list(flat)
+        for place, value in zip(places, values, strict=True):
+            state[place] = value
+        results = cell.sequence(x, tree_unflatten(state, structure))
+        return tuple(leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor))
 
     if leaves and any(value.requires_grad for value in finals(*leaves)):
         assert torch.autograd.gradcheck(finals, leaves)

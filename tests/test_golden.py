@@ -60,6 +60,12 @@ def recorded(path: str, **changes: Any) -> Case:
         ("torch-rnn/LanguageModel_lstm", "chunks"),
         ("torch-rnn/LanguageModel_lstm", "stepwise"),
         ("torch-rnn/train_adam", "paramsEnd"),
+        ("er-rnn/MaskZero_Linear", "gradParams"),
+        ("er-rnn/encoder_decoder_LSTM", "iters"),
+        ("torch-rnn-v2/MaskZeroCriterion", "loss"),
+        ("torch-rnn-v2/SeqLSTM_startstate", "outputRemember"),
+        ("torch-rnn-v2/SeqLSTM_toRecLSTM", "outputConverted"),
+        ("torch-rnn-v2/VariableLength_SeqGRU", "gradInput"),
     ],
 )
 def test_a_wrong_number_fails(path: str, key: str) -> None:
@@ -84,7 +90,7 @@ def nudged(tree: Any) -> Any:
     [
         ({"kind": "unheard_of"}, "no way is known"),
         ({"constructor": "nn.Linear(4,"}, "LuaError"),
-        ({"constructor": "nn.Unheard(4,6)"}, "Unheard is not in torchrnn yet"),
+        ({"constructor": "nn.Unheard(4,6)"}, "Unheard is not in torchrnn"),
         ({"constructor": "nn.Linear(4,6); colour=3"}, "unknown settings ['colour']"),
         ({"constructor": "nn.Linear(D, width)"}, "unknown name width"),
         ({"constructor": "nn.Tanh()"}, "the parameters of ours"),
@@ -117,11 +123,23 @@ def test_skips_have_their_reason() -> None:
         ("er-rnn/Recurrent_steps", "nn.Recurrent(H, nn.Linear(D,H), nn.Linear(H,H), nn.Sigmoid(), 99)"),
         ("er-rnn/Repeater_LSTM", "nn.Repeater(nn.LSTM(2,3),2)"),
         ("er-rnn/GRU_rho3_T8_back3", "nn.GRU(5,9) with rho=3"),
+        ("er-rnn/LookupTableMaskZero", "nn.LookupTableMaskZero(3,9)"),
+        ("er-rnn/Sequencer_GRU_maskZero_mid", "nn.Sequencer(nn.GRU(9,5):maskZero(1))"),
+        ("torch-rnn-v2/SeqBLSTM_join", "nn.SeqBLSTM(5,9,nn.JoinTable(3))"),
+        ("torch-rnn-v2/StepLSTM_zeroMask", "nn.StepLSTM(5,9):maskZero()"),
+        ("torch-rnn-v2/VariableLength_SeqGRU_lastOnly", "nn.VariableLength(nn.SeqGRU(5,9), true)"),
     ],
 )
 def test_sizes_come_from_the_tensors(path: str, constructor: str) -> None:
     outcome = run(recorded(path, constructor=constructor))
     assert outcome.verdict == "passed", outcome.reasons
+
+
+def test_a_wrong_mask_fails() -> None:
+    for path, key in (("torch-rnn-v2/SeqLSTM_setZeroMask_mid", "zeroMask"), ("torch-rnn-v2/getZeroMask", "maskBatch")):
+        outcome = run(recorded(path, **{key: 1 - recorded(path)[key]}))
+        assert outcome.verdict == "failed"
+        assert "differs by" in outcome.reasons[0]
 
 
 def test_sizes_that_nothing_fits() -> None:

@@ -40,8 +40,8 @@ def test_a_text_that_just_fits_is_one_batch():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: Batches(torch.arange(4), 2, 2), ValueError, "has 4 characters, but .* needs at least 5"),
-        (lambda: Batches(torch.arange(0), 1, 1), ValueError, "has 0 characters, but .* needs at least 2"),
+        (lambda: Batches(torch.arange(4), 2, 2), ValueError, "4 characters are too few: .* needs at least 5"),
+        (lambda: Batches(torch.arange(0), 1, 1), ValueError, "0 characters are too few: .* needs at least 2"),
         (lambda: Batches(torch.arange(4), 0, 2), ValueError, "batch_size must be at least 1, got 0"),
         (lambda: Batches(torch.arange(4), 2, -1), ValueError, "seq_length must be at least 1, got -1"),
         (lambda: Batches(torch.zeros(2, 9), 1, 1), ValueError, "one-dimensional integer tensor, got torch.float32"),

@@ -67,7 +67,12 @@ def test_the_parts_of_a_text_make_up_the_text(text, val_frac, test_frac):
 
 @pytest.mark.parametrize(
     ("val_frac", "test_frac", "message"),
-    [(-0.1, 0.1, "val_frac"), (0.1, 1.0, "test_frac"), (0.5, 0.5, "nothing to train on"), (float("nan"), 0, "val_frac")],
+    [
+        (-0.1, 0.1, "val_frac"),
+        (0.1, 1.0, "test_frac"),
+        (0.5, 0.5, "nothing to train on"),
+        (float("nan"), 0, "val_frac"),
+    ],
 )
 def test_fractions_out_of_range_raise(val_frac, test_frac, message):
     with pytest.raises(ValueError, match=message):

@@ -56,7 +56,11 @@ def test_the_empty_text_is_a_text():
         (lambda: Vocabulary(["a", "the"]), ValueError, "token 1 is 'the': expected exactly one character"),
         (lambda: Vocabulary(["a", ""]), ValueError, "token 1 is '': expected exactly one character"),
         (lambda: Vocabulary([1, 2]), TypeError, "token 0 is 1: expected a string"),
-        (lambda: Vocabulary("ab").encode("aéb中é"), ValueError, r"'é' \(U\+00E9\), '中' \(U\+4E2D\), first at position 1"),
+        (
+            lambda: Vocabulary("ab").encode("aéb中é"),
+            ValueError,
+            r"'é' \(U\+00E9\), '中' \(U\+4E2D\), first at position 1",
+        ),
         (lambda: Vocabulary("a").encode("bcdefghijklm"), ValueError, "and 4 more, first at position 0"),
         (lambda: Vocabulary("ab").encode(b"ab"), TypeError, "must be a string, got bytes"),
         (lambda: Vocabulary("ab").decode([0, 2]), ValueError, "id 2 is outside the vocabulary of 2 tokens"),

@@ -237,7 +237,7 @@ def test_both_directions(merge: nn.Module | int | None) -> None:
 
 def test_the_other_direction_has_parameters_of_its_own() -> None:
     net = torchrnn.BiSequencer(torchrnn.RecLSTM(D, H))
-    first, second = net.fwd.cell.weight, net.bwd.cell.weight
+    first, second = net.fwd.cell.weight, net.bwd.sequencer.cell.weight
     assert first.shape == second.shape
     assert not torch.equal(first, second)
 

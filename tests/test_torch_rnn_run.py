@@ -11,7 +11,6 @@ import torch
 from torchrnn.lm import Batches, LanguageModel, Trainer, TrainingSettings, evaluate, read_text, split_text
 
 
-
 @pytest.fixture
 def recorded(shared):
     return json.loads((shared / "torch-rnn-run" / "checkpoint_600.json").read_text())
@@ -42,7 +41,8 @@ def trainer(recorded, shared):
 
 def test_the_first_100_losses(recorded, trainer):
     losses = [trainer.step().loss for _ in range(100)]
-    assert losses == pytest.approx(recorded["train_loss_history"][:100], abs=1e-3)
+    # Within 1e-5 where this was written; with the eps of PyTorch's Adam it is 5e-4.
+    assert losses == pytest.approx(recorded["train_loss_history"][:100], abs=1e-4)
 
 
 @pytest.mark.slow

@@ -17,6 +17,15 @@ def require_tensor(layer: object, value: Any, name: str = "input") -> Tensor:
     return value
 
 
+def require_real(layer: object, value: Any, name: str = "input") -> Tensor:
+    """``value`` itself, which must be a tensor of floating-point numbers."""
+    if not require_tensor(layer, value, name).is_floating_point():
+        raise TypeError(
+            f"{_name(layer)}: {name} must be a floating-point tensor; got {value.dtype}. Convert it with .float()."
+        )
+    return value  # type: ignore[no-any-return]
+
+
 def require_table(layer: object, value: Any, length: int | None = None, name: str = "input") -> Sequence[Any]:
     """``value`` itself, which must be a list or tuple, of ``length`` elements where that is said."""
     if not isinstance(value, list | tuple):
@@ -127,7 +136,8 @@ def require_n_input_dims(layer: object, value: int | None) -> int | None:
 
 
 def _name(layer: object) -> str:
-    return type(layer).__name__
+    """The name of a layer's class; functions give their own name."""
+    return layer if isinstance(layer, str) else type(layer).__name__
 
 
 def _kind(value: Any) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from torchrnn.checks import require_count
-from torchrnn.flat import flatten_parameters
-from torchrnn.tape import Tape
+from torchrnn.protocol import ExplicitProtocol
+from torchrnn.sharing import share, shared_clone
 from torchrnn.tree import Tree, describe
 
-Gradients = list[tuple[Tensor, Tensor]]
-
-DEFAULT_RHO = 9999
-"""How many steps or calls are kept for backward where nothing else is said."""
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Mode(int):
@@ -39,7 +36,7 @@ class Mode(int):
         return bool, (bool(self),)
 
 
-class Module(nn.Module):
+class Module(ExplicitProtocol):
     """A module of two worlds: PyTorch's autograd, and the explicit forward and backward calls of Torch7.
 
     A subclass writes ``forward`` and nothing more. In PyTorch's world it is a module like any other::
@@ -75,19 +72,7 @@ class Module(nn.Module):
 
     takes_sequences = False
     """Whether one call takes a whole sequence, so that gradients do not flow from call to call."""
-    is_recurrent = False
-    """Whether the module steps through time, one call a step."""
-    rho: int = DEFAULT_RHO
-    """How many steps, or calls, are kept for backward."""
-
-    output: Tree = None
-    """What the last `update_output` gave."""
-    grad_input: Tree = None
-    """What the last `backward` or `update_grad_input` gave."""
-
     _training: bool = True
-    _tape: Tape | None = None
-    _online: bool = False
 
     # ------------------------------------------------------------------ training and evaluation
 
@@ -99,7 +84,7 @@ class Module(nn.Module):
     def training(self, mode: bool) -> None:
         self._training = bool(mode)
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Put this module and all inside into training mode; a real switch forgets."""
         if bool(mode) != self._training:
             self._forget_calls()
@@ -107,138 +92,58 @@ class Module(nn.Module):
         super().train(mode)
         return self
 
-    def evaluate(self) -> Module:
+    def evaluate(self) -> Self:
         """The same as ``eval()``."""
         return self.train(False)
 
-    # ------------------------------------------------------------------ one call forward, one call back
+    # ------------------------------------------------------------------ copies that share
 
-    def update_output(self, input: Tree) -> Tree:
-        """Run the module and keep what `backward` needs; the result is detached.
+    def shared_clone(self, share_params: bool = True, share_grads: bool = True) -> Self:
+        """A copy with the same parameters and gradients, and everything else of its own.
 
-        Under ``torch.no_grad()`` nothing is kept. ``input`` is a tensor or a table (list or tuple) of them.
+        ``share_params``: values of parameters and buffers are those of this module; ``share_grads``: gradients are.
+        What is not shared is copied, gradients begin anew. Calls kept for backward stay behind. Only where both are
+        shared does the tie outlive what gives parameters new memory: ``to(...)`` and `get_parameters` of one of the
+        two, or gradients set to ``None``.
         """
-        if not torch.is_grad_enabled():
-            self.output = self(input)
-            return self.output
-        if self._tape is None or self._tape.module is not self:
-            self._tape = Tape(self)
-        for part in self._own_modules():
-            if part.is_recurrent:
-                part._tape = self._tape
-        self.output = self._tape.record(input, limit=self._call_limit() if self._training else 1)
-        return self.output
+        return shared_clone(self, share_params, share_grads)
 
-    def update_grad_input(self, input: Tree, grad_output: Tree) -> Tree:
-        """The gradient of ``input``, the one of the last call that was not yet gone back through.
+    def step_clone(self, share_params: bool = True, share_grads: bool = True) -> Self:
+        """`shared_clone`, but recurrent modules inside are not copied: they keep their own time, and stand in both.
 
-        Its structure is the structure of ``input``; entries that have no gradient, such as indices, get zeros.
-        ``None`` while backward through time is deferred (see `backward_through_time`).
+        A recurrent module itself is returned as it is; a sequence module is cloned as a whole.
         """
-        self.grad_input = self._require_tape("update_grad_input").update_grad_input(
-            input, grad_output, online=self._online
-        )
-        return self.grad_input
+        parts = [self] if self.is_recurrent else [] if self.takes_sequences else self._recurrent_parts()
+        return shared_clone(self, share_params, share_grads, keep=parts)
 
-    def acc_grad_parameters(self, input: Tree, grad_output: Tree, scale: float = 1.0) -> None:
-        """Add ``scale`` times the gradients of the parameters; `update_grad_input` comes first."""
-        self._add_gradients(self._require_tape("acc_grad_parameters").acc_grad_parameters(input, scale))
+    def share(self, other: nn.Module, *names: str) -> Self:
+        """Use the parameters and buffers of ``other`` that are called ``names``, such as ``'weight'``, here and inside.
 
-    def backward(self, input: Tree, grad_output: Tree, scale: float = 1.0) -> Tree:
-        """`update_grad_input`, then `acc_grad_parameters`; returns the gradient of ``input``."""
-        grad_input = self.update_grad_input(input, grad_output)
-        self.acc_grad_parameters(input, grad_output, scale)
-        return grad_input
-
-    def acc_update_grad_parameters(self, input: Tree, grad_output: Tree, lr: float) -> None:
-        """Move the parameters by ``-lr`` times their gradients, which are not stored."""
-        self._descend(self._require_tape("acc_update_grad_parameters").acc_grad_parameters(input, 1.0), lr)
-
-    def backward_update(self, input: Tree, grad_output: Tree, lr: float) -> Tree:
-        """`update_grad_input`, then `acc_update_grad_parameters`; returns the gradient of ``input``."""
-        grad_input = self.update_grad_input(input, grad_output)
-        self.acc_update_grad_parameters(input, grad_output, lr)
-        return grad_input
-
-    # ------------------------------------------------------------------ back through time
-
-    def backward_online(self, online: bool = True) -> Module:
-        """Go back at once, call by call in reverse order, instead of deferring to `backward_through_time`."""
-        for module in self._own_modules():
-            module._online = online
+        Without names all of them. Each is taken from the place in ``other`` that it has here, gradient included.
+        Raises ``ValueError`` where there is none of the same shape, and shares nothing.
+        """
+        share(self, other, names)
         return self
-
-    def backward_through_time(self, step: int | None = None, rho: int | None = None) -> Tree:
-        """Go back through the deferred calls, from ``step`` (the newest) at most ``rho`` of them.
-
-        Where a recurrent module is stepped and forward and backward take turns, `backward` only keeps its
-        ``grad_output``; this goes back through time with all of them. After calls of `backward` in reverse order it
-        goes on through the calls that are left. Returns the gradient of the earliest input that it reached.
-        """
-        grad_input = self.update_grad_input_through_time(step, rho)
-        self.acc_grad_parameters_through_time()
-        return grad_input
-
-    def update_grad_input_through_time(self, step: int | None = None, rho: int | None = None) -> Tree:
-        """The first half of `backward_through_time`: the gradients of the inputs."""
-        tape = self._require_tape("update_grad_input_through_time")
-        self.grad_input = tape.update_grad_input_through_time(step, self._call_limit() if rho is None else rho)
-        return self.grad_input
-
-    def acc_grad_parameters_through_time(self) -> None:
-        """The second half: the gradients of the parameters in the calls that the first half went through."""
-        tape = self._require_tape("acc_grad_parameters_through_time")
-        self._add_gradients(tape.acc_grad_parameters_through_time())
-
-    def backward_update_through_time(self, lr: float, step: int | None = None, rho: int | None = None) -> Tree:
-        """`backward_through_time`, but the gradients move the parameters by ``-lr`` and are not stored."""
-        grad_input = self.update_grad_input_through_time(step, rho)
-        self._descend(self._require_tape("backward_update_through_time").acc_grad_parameters_through_time(), lr)
-        return grad_input
-
-    def max_bptt_step(self, rho: int) -> Module:
-        """Keep at most ``rho`` steps for backpropagation through time, in every recurrent module inside."""
-        require_count(self, rho, "rho")
-        for module in self._own_modules():
-            if module.is_recurrent:
-                module.rho = rho
-        return self
-
-    # ------------------------------------------------------------------ parameters
-
-    def zero_grad_parameters(self) -> None:
-        """Set the gradients of all parameters to zero, in place, so that flat views of them stay valid."""
-        for parameter in self.parameters():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            else:
-                parameter.grad = parameter.grad.detach().zero_()
-
-    def update_parameters(self, lr: float) -> None:
-        """One step of gradient descent, ``p -= lr * p.grad``; deferred calls go back through time first."""
-        if self._tape is not None and self._tape.is_waiting:
-            self.backward_update_through_time(lr)
-            return
-        self._descend([(p, p.grad) for p in self.parameters() if p.grad is not None], lr)
-
-    def get_parameters(self) -> tuple[Tensor, Tensor]:
-        """All parameters and all their gradients, each as one flat tensor (n,) that the module lives in.
-
-        Changing the flat tensors changes the module and the other way round. Tied parameters stand there once. Call
-        it after moving the module to its device and dtype; a second call gives views of the same memory.
-        """
-        return flatten_parameters(list(self.parameters()))
 
     # ------------------------------------------------------------------ memory
 
-    def forget(self) -> Module:
-        """Drop every state that is carried, everything kept for backward, and every mask drawn for a sequence."""
+    def forget(self, rows: Tensor | None = None) -> Self:
+        """Drop every state that is carried, everything kept for backward, and every mask drawn for a sequence.
+
+        With ``rows``, a bool tensor (N,), only the states of those rows of the batch are dropped: they begin anew at
+        the next step, in mid-stream, and the others go on.
+        """
+        if rows is not None and (rows.dtype != torch.bool or rows.dim() != 1):
+            raise ValueError(f"forget: rows must be a bool tensor (N,); got {rows.dtype} of shape {tuple(rows.shape)}.")
         for module in self._own_modules():
-            module._forget_calls()
-            module._forget_own()
+            if rows is not None:
+                module._forget_rows(rows)
+            else:
+                module._forget_calls()
+                module._forget_own()
         return self
 
-    def remember(self, mode: str = "both") -> Module:
+    def remember(self, mode: str = "both") -> Self:
         """Carry states over from call to call in the sequence modules inside.
 
         ``mode``: ``'train'``, ``'eval'``, ``'both'`` or ``'neither'`` (what a new module does). A carried state is
@@ -251,7 +156,31 @@ class Module(nn.Module):
                 module._remember_own(mode)
         return self
 
-    def recycle(self) -> Module:
+    def mask_zero(self, n_input_dims: int | None = None) -> Self:
+        """Let the recurrent modules inside mask rows: a masked row gives zeros, and its state becomes zero.
+
+        With ``n_input_dims`` (1 for vectors, 0 for indices) those rows are masked whose input is all zeros. Without
+        it `set_zero_mask` says which. For padding on the right, ``lengths`` of the sequence modules keeps the final
+        states, too.
+        """
+        for module in self._nearest_modules():
+            module.mask_zero(n_input_dims)
+        return self
+
+    def trim_zero(self, n_input_dims: int) -> Self:
+        """The same results as ``mask_zero(n_input_dims)``."""
+        return self.mask_zero(n_input_dims)
+
+    def set_zero_mask(self, mask: Tensor | None) -> None:
+        """Set which rows are masked in the modules inside that `mask_zero` was called for.
+
+        ``mask`` is a bool tensor (T, N) for a sequence, or (N,) for one step, true where a row is masked. It stays
+        until the next call; ``None`` switches masking off.
+        """
+        for module in self._nearest_modules():
+            module.set_zero_mask(mask)
+
+    def recycle(self) -> Self:
         """Let go of the steps and calls that are older than ``rho``, which happens by itself at the next step."""
         if self._tape is not None:
             self._tape.trim(self._call_limit())
@@ -273,6 +202,10 @@ class Module(nn.Module):
         for part, own in self._with_parts("set_hidden_state", state):
             part.set_hidden_state(step, own)
 
+    def set_start_state(self, state: Tree) -> None:
+        """``set_hidden_state(0, state)``."""
+        self.set_hidden_state(0, state)
+
     def get_grad_hidden_state(self, step: int | None = None) -> Tree:
         """The gradients of the states after ``step`` steps that came back from later steps."""
         return tuple(part.get_grad_hidden_state(step) for part in self._recurrent_parts())
@@ -282,7 +215,17 @@ class Module(nn.Module):
         for part, own in self._with_parts("set_grad_hidden_state", grad):
             part.set_grad_hidden_state(step, own)
 
-    def clear_state(self) -> Module:
+    def reinforce(self, reward: Tensor | float | Sequence[Tensor]) -> None:
+        """Tell the stochastic units inside (`Reinforce`) how good it was what they drew; the more the better.
+
+        Call it after the forward and before the backward. ``reward`` is a tensor (N,), one number for each row of the
+        batch, for every sample since; or a list of such tensors or a tensor (T, N), one for each of the last T steps.
+        Where nothing was drawn, as in evaluation, it does nothing.
+        """
+        for module in self._own_modules():
+            module._reinforce_own(reward)
+
+    def clear_state(self) -> Self:
         """`forget`, and drop outputs, gradients of inputs and start states: nothing but the model is left."""
         self.forget()
         for module in self._own_modules():
@@ -294,11 +237,25 @@ class Module(nn.Module):
     def _forget_own(self) -> None:
         """Drop what this very module remembers; `forget` calls it on every module inside."""
 
+    def _forget_rows(self, rows: Tensor) -> None:
+        """Drop what this very module remembers of some rows."""
+
     def _remember_own(self, mode: str) -> None:
         """Set the mode of remembering of this very module; `remember` calls it on every sequence module inside."""
 
+    def _reinforce_own(self, reward: Any) -> None:
+        """Take the reward for what this very module drew; `reinforce` calls it on every module inside."""
+
     def _clear_own(self) -> None:
         self.output = self.grad_input = self._tape = None
+
+    def _nearest_modules(self, within: nn.Module | None = None) -> Iterator[Module]:
+        """The modules of this library that are children, directly or in modules of PyTorch."""
+        for child in (within or self).children():
+            if isinstance(child, Module):
+                yield child
+            else:
+                yield from self._nearest_modules(child)
 
     def _recurrent_parts(self) -> list[Module]:
         """The outermost recurrent modules inside."""
@@ -326,36 +283,3 @@ class Module(nn.Module):
 
     def _own_modules(self) -> Iterator[Module]:
         return (module for module in self.modules() if isinstance(module, Module))
-
-    def _call_limit(self) -> int:
-        """How many calls are kept: as many as the recurrent module inside with the shortest memory keeps steps."""
-        return min((module.rho for module in self._own_modules() if module.is_recurrent), default=DEFAULT_RHO)
-
-    def _forget_calls(self) -> None:
-        if self._tape is not None:
-            self._tape.clear()
-
-    def _require_tape(self, method: str) -> Tape:
-        if self._tape is None:
-            raise ValueError(f"{method}: call update_output first; it keeps what backward needs (forward does not).")
-        return self._tape
-
-    def _own_gradients(self, gradients: Gradients) -> Gradients:
-        own = {id(parameter) for parameter in self.parameters()}
-        return [(p, grad) for p, grad in gradients if id(p) in own]
-
-    def _add_gradients(self, gradients: Gradients) -> None:
-        for parameter, grad in self._own_gradients(gradients):
-            if parameter.grad is None:
-                parameter.grad = grad.clone()
-            else:
-                parameter.grad.data.add_(grad)
-
-    def _descend(self, gradients: Gradients, lr: float) -> None:
-        # Through .data, as Torch7 does it: calls that were kept see the new values when they go back.
-        for parameter, grad in self._own_gradients(gradients):
-            parameter.data.add_(grad, alpha=-lr)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and files: the model and what it remembers, without the calls that were kept."""
-        return {**self.__dict__, "_tape": None, "output": None, "grad_input": None}

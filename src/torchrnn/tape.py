@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from torchrnn.tree import Tree, as_leaves, describe, detached, zeros_like
 
 if TYPE_CHECKING:
-    from torchrnn.module import Module
+    from torchrnn.recurrent.remembered import Remembering
 
 
 @dataclass
 class Segment:
     """Consecutive steps that one recurrent module took in one call: a single step, or a whole sequence."""
 
-    cell: Module
+    cell: Remembering
     inputs: Tree
     """A sequence: stacked, (T, ...), or a list of T steps; so are the outputs and the states."""
     initial: Tree
@@ -64,7 +64,7 @@ class Kept:
         self.parameter_gradients: list[tuple[Tensor, Tensor]] | None = None
 
     def gradients(
-        self, grad_output: Tree, parameters: Sequence[Tensor], carried: dict[Module, Tree], retain_graph: bool
+        self, grad_output: Tree, parameters: Sequence[Tensor], carried: dict[Remembering, Tree], retain_graph: bool
     ) -> Tree:
         """Go back through this call: returns the gradient of its input, and moves `carried` to the call before.
 
@@ -106,7 +106,7 @@ class Kept:
 class Tape:
     """The calls of ``update_output`` on one module, newest last, and how far back the gradient has come."""
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.kept: list[Kept] = []
         self.recording: Kept | None = None
@@ -126,7 +126,7 @@ class Tape:
         self._start_sweep()
 
     def _start_sweep(self) -> None:
-        self.carried: dict[Module, Tree] = {}
+        self.carried: dict[Remembering, Tree] = {}
         for kept in self.kept:
             for segment in kept.segments:
                 segment.grad_inputs = None
@@ -145,14 +145,14 @@ class Tape:
 
     # ------------------------------------------------------------------ forward
 
-    def record(self, input: Tree, limit: int) -> Tree:
+    def record(self, input: Tree, options: dict[str, Any], limit: int) -> Tree:
         """Run the module on `input` and keep what backward needs; at most `limit` calls are kept."""
         if not self.through_time:
             del self.kept[self.next_input :]
         kept = Kept(input)
         self.recording = kept
         try:
-            kept.output = self.module(kept.leaves)
+            kept.output = self.module(kept.leaves, **options)
         finally:
             self.recording = None
             self.depth = 0

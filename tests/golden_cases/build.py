@@ -16,7 +16,7 @@ import torchrnn
 from . import lua
 from .case import Case
 from .classes import NotInTorchrnnError, class_of, method_of
-from .trees import leaves, tensors, tree_map, zero_based
+from .trees import indices_of, leaves, tensors, tree_map
 
 ABBREVIATIONS = {
     "Sequential(ParallelTable(Linear,Linear),CAddTable,Sigmoid)": (
@@ -29,6 +29,7 @@ SETTINGS = {
     "bn": ("batch_norm", {"FastLSTM"}),
     "batch_average": ("batch_average", {"TemporalCrossEntropyCriterion"}),
     "time_average": ("time_average", {"TemporalCrossEntropyCriterion"}),
+    "sizeAverage": ("size_average", {"VRClassReward", "BinaryClassReward"}),
 }
 """What Lua sets on a class or an object and we in the constructor: (argument, classes that take it)."""
 WITHOUT_COUNTERPART = {"usenngraph", "forceLua"}
@@ -36,9 +37,9 @@ WITHOUT_COUNTERPART = {"usenngraph", "forceLua"}
 TAKE_POSITIONS = {
     *("nn.JoinTable", "nn.SplitTable", "nn.SelectTable", "nn.NarrowTable", "nn.Select", "nn.Narrow"),
     *("nn.Transpose", "nn.Sum", "nn.Mean", "nn.Max", "nn.Min", "nn.ArgMax", "nn.SeqReverseSequence", "nn.Repeater"),
-    "maxBPTTstep",
+    *("nn.MaskZero", "nn.TrimZero", "nn.MaskZeroCriterion", "maskZero", "trimZero", "maxBPTTstep"),
 }
-"""Whose own numbers are dimensions, positions or counts of steps, which do not change with the sizes."""
+"""Whose own numbers are dimensions, positions or counts of them or of steps, which do not change with the sizes."""
 MOST_ATTEMPTS = 5000
 Sizes = Mapping[Any, int]
 
@@ -62,11 +63,14 @@ def build(case: Case) -> nn.Module:
         module.remember(remembered[1])
     if "remember_states=true" in described:
         module.remember_states = True
+    _give_mask(module, case)
     return module.train(case.get("mode") != "eval")
 
 
 def build_criterion(case: Case) -> nn.Module:
-    return _fit(case, _statements(case))[0]
+    criterion = _fit(case, _statements(case))[0]
+    _give_mask(criterion, case)
+    return criterion
 
 
 def build_conversion(case: Case) -> tuple[nn.Module, Callable[[], nn.Module]]:
@@ -77,7 +81,7 @@ def build_conversion(case: Case) -> tuple[nn.Module, Callable[[], nn.Module]]:
         source = lua.Call(source, (lua.Name("D"), lua.Name("H")))
     module = _fit(case, [source])[0].double()
     load_parameters(module, case["params"])
-    return module, method_of(module, conversion.name)
+    return module, method_of(case.library, module, conversion.name)
 
 
 def build_larger(case: Case, factor: int) -> nn.Module:
@@ -163,7 +167,7 @@ class Evaluation:
         return made
 
     def method(self, made: Any, name: str, arguments: list[Any]) -> Any:
-        result = method_of(made, name)(*arguments)
+        result = method_of(self.library, made, name)(*arguments)
         if isinstance(made, Tensor):
             self.weights[-1] = result
         return result
@@ -210,12 +214,19 @@ def _agrees(made: Any, evaluation: Evaluation, case: Case) -> bool:
     if case.kind != "module":
         return True
     trial = copy.deepcopy(made).double()
+    _give_mask(trial, case)
     try:
         with torch.no_grad():
-            output = trial(tree_map(torch.clone, zero_based(case["input"])))
+            output = trial(tree_map(torch.clone, indices_of(case)(case["input"])))
     except (ValueError, TypeError, RuntimeError, IndexError):
         return False
     return _shapes(leaves(output)) == _shapes(leaves(case["output"]))
+
+
+def _give_mask(module: nn.Module, case: Case) -> None:
+    """`setZeroMask` with what was recorded; false switches masking off."""
+    if "zeroMask" in case:
+        module.set_zero_mask(None if case["zeroMask"] is False else case["zeroMask"])
 
 
 def _shapes(values: Any) -> list[tuple[int, ...]]:
@@ -223,7 +234,10 @@ def _shapes(values: Any) -> list[tuple[int, ...]]:
 
 
 def _sizes_of(case: Case) -> list[int]:
-    """The sizes that occur in a case: of parameters first, then of the rest, then their parts, then whole rows."""
+    """The sizes that occur in a case: of parameters first, then of the rest, then their parts, then whole rows.
+
+    At last the first size without one: a lookup table has one row more than words if it has padding.
+    """
     found: dict[int, None] = {}
     values = tensors([case.parameters or [], case.record])
     for value in values:
@@ -235,7 +249,9 @@ def _sizes_of(case: Case) -> list[int]:
         found.update({size // gates: None for size in list(found) if size % gates == 0})
     for key in ("input", "output"):
         found.update({value[0].numel(): None for value in tensors(case.get(key, []))})
-    return list(found)
+    if case.parameters:
+        found[len(case.parameters[0]) - 1] = None
+    return [size for size in found if size]
 
 
 def _assignments(statements: list[Any], candidates: list[int]) -> Iterator[dict[Any, int]]:
@@ -263,8 +279,9 @@ def _variables(node: Any, is_position: bool = False) -> list[tuple[lua.Number | 
         return [(node, is_position)]
     if isinstance(node, lua.Call):
         is_position = isinstance(node.function, lua.Name) and node.function.path in TAKE_POSITIONS
+    if isinstance(node, lua.Method):
+        is_position = node.name in TAKE_POSITIONS
     if isinstance(node, lua.Call | lua.Method | lua.Table | lua.Assignment):
-        is_position = is_position and not isinstance(node, lua.Method)
         node = tuple(vars(node).values())
     if not isinstance(node, list | tuple):
         return []

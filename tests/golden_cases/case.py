@@ -21,8 +21,12 @@ NOT_COMPARED = {
     "seed",
     "nextUniform",
     "flat0",
+    "packedInput",
+    "packedMask",
+    "indexes",
+    "mappedLengths",
 }
-"""What a packed case leaves out: names inside the original, its buffers, its random generator."""
+"""What a packed case leaves out: names inside the original, its buffers, its random generator, its batches."""
 
 
 @dataclass(frozen=True)

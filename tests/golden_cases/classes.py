@@ -12,7 +12,7 @@ import torchrnn
 
 
 class NotInTorchrnnError(AttributeError):
-    """The original's class or method has no counterpart in torchrnn yet."""
+    """The original's class or method has no counterpart in torchrnn."""
 
 
 class _Library:
@@ -22,7 +22,7 @@ class _Library:
         try:
             return getattr(torchrnn, name)
         except AttributeError:
-            raise NotInTorchrnnError(f"{name} is not in torchrnn yet") from None
+            raise NotInTorchrnnError(f"{name} is not in torchrnn") from None
 
 
 rnn = _Library()
@@ -95,6 +95,17 @@ def seq_brnn(D: int, H: int, batch_first: Any = None, merge: Any = None) -> Any:
     return rnn.SeqBRNN(D, H, **given(batch_first=batch_first, merge=merge))
 
 
+def seq_blstm(D: int, H: int, *rest: Any) -> Any:
+    """`nn.SeqBLSTM(D, H, [P], [merge])`."""
+    merge = next((part for part in rest if isinstance(part, nn.Module)), None)
+    return rnn.SeqBLSTM(D, H, next((part for part in rest if isinstance(part, int)), None), merge)
+
+
+def row_dims(argument: bool | int | None) -> int | None:
+    """Torch/rnn's `v1` flag as a number of dimensions: masks come from rows of zeros, or they are given."""
+    return argument if type(argument) is int else 1 if argument else None
+
+
 def class_nll(weights: Any = None, size_average: bool = True, ignore_index: int = -100) -> Any:
     return rnn.ClassNLLCriterion(weights, size_average, ignore_index - 1 if ignore_index > 0 else ignore_index)
 
@@ -138,6 +149,10 @@ CLASSES: dict[str, Callable[..., Any]] = {
     "GRU": gru,
     "Recurrent": recurrent,
     "SeqBRNN": seq_brnn,
+    "SeqBLSTM": seq_blstm,
+    # masks
+    "MaskZero": lambda module, v1=None, *mask_inputs: rnn.MaskZero(module, row_dims(v1)),
+    "MaskZeroCriterion": lambda criterion, v1=None: rnn.MaskZeroCriterion(criterion, row_dims(v1)),
     # criterions
     "AbsCriterion": lambda: rnn.ModuleCriterion(nn.L1Loss()),
     "SmoothL1Criterion": lambda: rnn.ModuleCriterion(nn.SmoothL1Loss()),
@@ -168,14 +183,17 @@ def class_of(library: str, name: str) -> Callable[..., Any]:
 METHODS = {
     "toFastLSTM": "to_fast_lstm",
     "toGRU": "to_gru",
-    "maskZero": "mask_zero",
+    "toRecLSTM": "to_rec_lstm",
+    "toRecGRU": "to_rec_gru",
     "trimZero": "trim_zero",
 }
 
 
-def method_of(made: Any, name: str) -> Callable[..., Any]:
+def method_of(library: str, made: Any, name: str) -> Callable[..., Any]:
     """The method of ours that Lua calls `name`."""
+    if name == "maskZero":
+        return lambda v1=None: made.mask_zero(row_dims(v1 or library == "er-rnn"))
     try:
         return getattr(made, METHODS.get(name, name))
     except AttributeError:
-        raise NotInTorchrnnError(f"{type(made).__name__}.{name} is not in torchrnn yet") from None
+        raise NotInTorchrnnError(f"{type(made).__name__}.{name} is not in torchrnn") from None

@@ -13,6 +13,7 @@ from .build import build, build_larger
 from .case import Case
 from .compare import Comparison
 from .models import language_model_like
+from .nce import nce_module_like
 from .skips import left_out
 
 LARGE = 600
@@ -47,10 +48,11 @@ class Normal:
 
 @dataclass(frozen=True)
 class Exactly:
-    """Zeros, with ones from `start` to `stop`: the bias of forget or update gates."""
+    """A constant, with ones from `start` to `stop`: the bias of forget or update gates."""
 
     start: int = 0
     stop: int = 0
+    constant: float = 0.0
 
 
 Law = Uniform | Normal | Exactly
@@ -61,6 +63,9 @@ def run_initialisation(case: Case, check: Comparison) -> None:
     factor = max(1, LARGE // max(max(value.shape) for value in case["params"]))
     if case["type"] == "nn.LanguageModel":
         ours, larger = language_model_like(case["params"]), language_model_like(case["params"], factor)
+    elif case["type"] == "nn.NCEModule":
+        like = case["params"], 4, torch.ones(len(case["params"][0]))
+        ours, larger = nce_module_like(*like), nce_module_like(*like, factor=factor)
     else:
         ours, larger = build(case), build_larger(case, factor)
     check("shapes", [list(p.shape) for p in ours.parameters()], [list(p.shape) for p in case["params"]])
@@ -75,10 +80,10 @@ def holds(check: Comparison, whose: str, values: list[Tensor], laws: list[Law]) 
         what = f"{whose} parameter {index} {tuple(value.shape)}"
         check.compared += 1
         if isinstance(law, Exactly):
-            expected = torch.zeros_like(value)
+            expected = torch.full_like(value, law.constant)
             expected[law.start : law.stop] = 1
             if not torch.equal(value, expected):
-                check.differs(what, f"expected zeros, with ones from {law.start} to {law.stop}")
+                check.differs(what, f"expected {law.constant}, with ones from {law.start} to {law.stop}")
             continue
         n = value.numel()
         mean_error = abs(value.mean().item() - law.mean) / (law.deviation / math.sqrt(n))
@@ -94,10 +99,12 @@ def _laws(case: Case, values: list[Tensor]) -> list[Law]:
     """What each parameter is drawn from."""
     shapes = [tuple(value.shape) for value in values]
     name = case["type"].removeprefix("nn.")
-    if name == "LookupTable":
-        return [Normal(1.0)]
+    if name.startswith("Lookup"):
+        return [Normal(1.0), *(_linears(shapes[1:]) if name == "LookupRNN" else ())]
     if name == "BatchNormalization":
         return [Uniform(0.0, 1.0), Exactly()]
+    if name == "NCEModule":
+        return [*_linears(shapes[:1]), Exactly(constant=-math.log(shapes[0][0]))]
     if name == "LanguageModel":
         return [Normal(1.0), *_gates_in_one_matrix(shapes[1:-2], gates=4), *_linears(shapes[-2:])]
     if name == "VanillaRNN":

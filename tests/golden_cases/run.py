@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .case import Case
-from .classes import NotInTorchrnnError
 from .compare import Comparison
+from .encoder_decoder import run_encoder_decoder
 from .initialisation import run_initialisation
 from .models import run_language_model, run_training
-from .skips import may_lack_classes, skip_reason
+from .nce import run_nce
+from .reinforce import run_recurrent_attention, run_reinforce, run_reward
+from .skips import skip_reason
 from .stepwise import (
     run_backward_online,
     run_forget,
@@ -20,7 +22,8 @@ from .stepwise import (
     run_steps,
     run_tbptt_online,
 )
-from .whole import run_calls, run_conversion, run_criterion, run_module
+from .utils import run_utils
+from .whole import run_calls, run_conversion, run_criterion, run_module, run_start_state
 
 KINDS: dict[str, Callable[[Case, Comparison], None]] = {
     "module": run_module,
@@ -32,11 +35,18 @@ KINDS: dict[str, Callable[[Case, Comparison], None]] = {
     "backward_online": run_backward_online,
     "tbptt_online": run_tbptt_online,
     "hiddenstate": run_hidden_state,
+    "startstate": run_start_state,
+    "encoder_decoder": run_encoder_decoder,
     "forget": run_forget,
     "dropout_lazy": run_lazy_dropout,
     "language_model": run_language_model,
     "training": run_training,
     "init": run_initialisation,
+    "nce": run_nce,
+    "utils": run_utils,
+    "reinforce": run_reinforce,
+    "reward": run_reward,
+    "recurrent_attention": run_recurrent_attention,
 }
 
 
@@ -56,8 +66,6 @@ def run(case: Case) -> Outcome:
     check = Comparison()
     try:
         KINDS[case.kind](case, check)
-    except NotInTorchrnnError as missing:
-        return Outcome("skipped" if may_lack_classes(case.path) else "failed", [str(missing)])
     except Exception as error:
         return Outcome("failed", [*check.reasons(), _told(error)])
     if not check.compared:

@@ -12,7 +12,7 @@ from .build import build
 from .case import Case
 from .compare import Comparison
 from .skips import left_out
-from .trees import autograd_backward, grad_parameters, gradients, tensors, wanting_gradients, zero_based
+from .trees import autograd_backward, grad_parameters, gradients, indices_of, tensors, wanting_gradients
 from .whole import inject_noise
 
 
@@ -20,7 +20,7 @@ def run_steps(case: Case, check: Comparison) -> None:
     """T steps forward, then the last `backwardSteps` of them backward."""
     explicit = build(case)
     differentiated = copy.deepcopy(explicit)
-    xs = [zero_based(x) for x in case["inputs"]]
+    xs = indices_of(case)(case["inputs"])
     grads = {record["t"] - 1: record["gradInput"] for record in case.get("gradInputs", [])}
     window = range(len(xs) - case.get("backwardSteps", len(xs)), len(xs))
 

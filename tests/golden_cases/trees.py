@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .case import Case
+
 
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
     """Apply to every leaf; tables become lists."""
@@ -31,6 +33,12 @@ def tensors(tree: Any) -> list[Tensor]:
 def zero_based(tree: Any) -> Any:
     """Torch7's indices count from 1, ours from 0."""
     return tree_map(lambda x: x - 1 if isinstance(x, Tensor) and x.dtype == torch.int64 else x, tree)
+
+
+def indices_of(case: Case) -> Callable[[Any], Any]:
+    """What makes the input and output of a case ours: 0 is padding in both worlds where it is an index at all."""
+    keeps_padding = any(name in case["constructor"] for name in ("LookupTableMaskZero", "LookupRNN"))
+    return (lambda tree: tree) if keeps_padding else zero_based
 
 
 def wanting_gradients(tree: Any) -> Any:

@@ -14,10 +14,11 @@ import torchrnn
 from .build import build, build_conversion, build_criterion
 from .case import Case
 from .compare import Comparison
-from .trees import autograd_backward, grad_parameters, gradients, wanting_gradients, zero_based
+from .trees import autograd_backward, grad_parameters, gradients, indices_of, wanting_gradients, zero_based
 
 BEFORE = {"forget()": "forget", "resetStates()": "reset_states"}
 Record = Case | Mapping[str, Any]
+Indices = Callable[[Any], Any]
 
 
 def run_module(case: Case, check: Comparison) -> None:
@@ -31,11 +32,14 @@ def run_module(case: Case, check: Comparison) -> None:
         if case["mode"] == "eval" and "running_mean" in case:
             for key in ("running_mean", "running_var"):
                 _buffer(ours, key).copy_(case[key])
-        call(ours, case, check.within(world))
+        call(ours, case, check.within(world), indices_of(case))
         if "gradParams" in case:
             # The original's MapTable lists the parameters of its one module again for each element.
             again = len(case["gradParams"]) // len(case["params"]) if case["params"] else 1
-            check(f"{world}: gradParams", again * grad_parameters(ours), case["gradParams"])
+            grads = again * grad_parameters(ours)
+            if case["constructor"].startswith("nn.MaskZero("):
+                grads = [grad + theirs for grad, theirs in zip(grads, _gradients_of_masked_rows(case), strict=True)]
+            check(f"{world}: gradParams", grads, case["gradParams"])
         if "paramsAfterForward" in case:
             check(f"{world}: paramsAfterForward", list(ours.parameters()), case["paramsAfterForward"])
         if case["mode"] == "train" and "running_mean" in case:
@@ -57,9 +61,28 @@ def run_calls(case: Case, check: Comparison) -> None:
                 ours.train(record["mode"] == "train")
             if "before" in record:
                 getattr(ours, BEFORE[record["before"]])()
-            call(ours, record, of_call)
+            call(ours, record, of_call, indices_of(case))
             if "gradParamsAccumulated" in record:
                 of_call("gradParams", grad_parameters(ours), record["gradParamsAccumulated"])
+
+
+def run_start_state(case: Case, check: Comparison) -> None:
+    """The original's sequence modules ignore setHiddenState(0, ...): they begin from zeros or from what they remember.
+
+    Sequences of ours that begin there are compared with those; a start state, which survives `forget`, with the same
+    state in the input.
+    """
+    x = case["input"]
+    ours = build(case).remember()
+    check("outputNeither", ours.update_output(x), case["outputNeither"])
+    check("outputRemember", ours.update_output(x), case["outputRemember"])
+    names = ("h0", "c0") if isinstance(ours.get_hidden_state(), tuple) else ("h0",)
+    state = tuple(case[name] for name in names)
+    expected = build(case)((*state[::-1], x)).detach()
+    ours.set_hidden_state(0, state if len(state) > 1 else state[0])
+    for world, call in (("B", ours.update_output), ("A", ours)):
+        ours.forget()
+        check(f"{world}: output from the start state", call(x), expected)
 
 
 def run_criterion(case: Case, check: Comparison) -> None:
@@ -86,21 +109,21 @@ def run_conversion(case: Case, check: Comparison) -> None:
     check("A: outputConverted", sequencer(case["input"]), case["outputConverted"])
 
 
-def explicit_call(ours: nn.Module, record: Record, check: Callable[[str, Any, Any], None]) -> None:
+def explicit_call(ours: nn.Module, record: Record, check: Callable[[str, Any, Any], None], indices: Indices) -> None:
     """World B: update_output, then backward."""
-    x = zero_based(record["input"])
-    check("output", ours.update_output(x), zero_based(record["output"]))
+    x = indices(record["input"])
+    check("output", ours.update_output(x), indices(record["output"]))
     if "cell" in record:
         check("cell", cells_of(ours), record["cell"])
     if "gradOutput" in record:
         check("gradInput", ours.backward(x, record["gradOutput"]), record["gradInput"])
 
 
-def autograd_call(ours: nn.Module, record: Record, check: Callable[[str, Any, Any], None]) -> None:
+def autograd_call(ours: nn.Module, record: Record, check: Callable[[str, Any, Any], None], indices: Indices) -> None:
     """World A: the module is called, and autograd goes back."""
-    x = wanting_gradients(zero_based(record["input"]))
+    x = wanting_gradients(indices(record["input"]))
     output = ours(x)
-    check("output", output, zero_based(record["output"]))
+    check("output", output, indices(record["output"]))
     if "gradOutput" in record:
         autograd_backward(output, record["gradOutput"])
         check("gradInput", gradients(x), record["gradInput"])
@@ -124,6 +147,16 @@ def _buffer(module: nn.Module, name: str) -> Tensor:
     """The running statistics of the one batch normalisation in a module."""
     (found,) = (buffer for path, buffer in module.named_buffers() if path.rpartition(".")[2] == name)
     return found
+
+
+def _gradients_of_masked_rows(case: Case) -> list[Tensor]:
+    """What the original's MaskZero adds to gradients of parameters by mistake: masked outputs do not depend on them."""
+    masked = build(case)
+    x = case.get("inputAfter", case["input"])
+    rows = masked.mask_of(x)
+    module = masked.module
+    module(x[rows]).backward(case["gradOutput"][rows])
+    return grad_parameters(module)
 
 
 def _gradients_of_zero_states(case: Case, check: Comparison) -> None:

@@ -9,6 +9,7 @@ from torchrnn.cells.norm_stabilizer import NormStabilizer
 from torchrnn.cells.rec_gru import RecGRU
 from torchrnn.cells.rec_lstm import RecLSTM
 from torchrnn.cells.rec_vanilla import RecVanilla
+from torchrnn.cells.step_modules import StepGRU, StepLSTM
 
 __all__ = [
     "GRU",
@@ -20,4 +21,6 @@ __all__ = [
     "RecGRU",
     "RecLSTM",
     "RecVanilla",
+    "StepGRU",
+    "StepLSTM",
 ]

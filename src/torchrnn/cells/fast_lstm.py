@@ -9,7 +9,7 @@ from torchrnn.cells.linears import linears
 from torchrnn.cells.lstm_state import LSTMCell, LSTMState
 from torchrnn.checks import require_counts
 from torchrnn.layers import Add, BatchNormalization
-from torchrnn.module import DEFAULT_RHO
+from torchrnn.protocol import DEFAULT_RHO
 
 
 class FastLSTM(LSTMCell):

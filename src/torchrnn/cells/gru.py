@@ -7,7 +7,7 @@ from torch import Tensor
 
 from torchrnn.cells.linears import linears
 from torchrnn.checks import require_counts
-from torchrnn.module import DEFAULT_RHO
+from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent import AbstractRecurrent
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchrnn.cells.lstm_state import LSTMCell, LSTMState
 from torchrnn.checks import require_counts
 from torchrnn.layers import CMul, Dropout
-from torchrnn.module import DEFAULT_RHO
+from torchrnn.protocol import DEFAULT_RHO
 
 
 class Gate(nn.Module):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from torchrnn.layers import attach_loss
-from torchrnn.module import DEFAULT_RHO
+from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent import AbstractRecurrent
 
 
@@ -34,11 +35,12 @@ class NormStabilizer(AbstractRecurrent):
         super().__init__(rho)
         self.beta = beta
 
-    def initial_state(self, input: Tensor) -> None:
-        """Nothing: the first step is not compared."""
+    def initial_state(self, input: Tensor) -> Tensor:
+        return torch.zeros_like(input)
 
-    def step(self, h: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
-        if not self._training or last is None:
+    def step(self, h: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        if not self._training:
             return h, h
-        loss = self.beta * (h.norm(dim=-1) - last.norm(dim=-1)).square().mean()
-        return attach_loss(h, loss), h
+        began = (last == 0).all(dim=-1)  # a first step, or one after a masked one, has nothing to be compared with
+        change = torch.where(began, 0, h.norm(dim=-1) - last.norm(dim=-1))
+        return attach_loss(h, self.beta * change.square().mean()), h

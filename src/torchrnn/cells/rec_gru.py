@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchrnn.checks import require_counts
-from torchrnn.module import DEFAULT_RHO
+from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent import AbstractRecurrent
 
 

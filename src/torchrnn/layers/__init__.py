@@ -16,6 +16,9 @@ from torchrnn.layers.dropout import Dropout, TotalDropout
 from torchrnn.layers.elementwise import Abs, AddConstant, Exp, Log, MulConstant, SAdd, Sqrt, Square
 from torchrnn.layers.gradient import CategoricalEntropy, Clip, CopyGrad, ZeroGrad
 from torchrnn.layers.lookup import LookupTable
+from torchrnn.layers.lookup_mask_zero import LookupTableMaskZero
+from torchrnn.layers.mask_zero import MaskZero, TrimZero
+from torchrnn.layers.mask_zero_criterion import MaskZeroCriterion
 from torchrnn.layers.normalization import BatchNormalization, Normalize
 from torchrnn.layers.reduce import ArgMax, Max, Mean, Min, Sum
 from torchrnn.layers.scaling import Add, CMul, Mul
@@ -77,8 +80,11 @@ __all__ = [
     "JoinTable",
     "Log",
     "LookupTable",
+    "LookupTableMaskZero",
     "MSECriterion",
     "MapTable",
+    "MaskZero",
+    "MaskZeroCriterion",
     "Max",
     "Mean",
     "Min",
@@ -109,6 +115,7 @@ __all__ = [
     "TemporalCrossEntropyCriterion",
     "TotalDropout",
     "Transpose",
+    "TrimZero",
     "Unsqueeze",
     "View",
     "ZeroGrad",

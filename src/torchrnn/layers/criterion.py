@@ -62,6 +62,12 @@ class Criterion(nn.Module):
         """The same as `update_grad_input`: a loss has no parameters to accumulate gradients for."""
         return self.update_grad_input(input, target)
 
+    def set_zero_mask(self, mask: Tensor | None) -> None:
+        """Set which rows are masked, (N,) or (T, N), in the criterions inside that mask; ``None`` masks none."""
+        for criterion in self.children():
+            if isinstance(criterion, Criterion):
+                criterion.set_zero_mask(mask)
+
     def _require_same_shape(self, input: Any, target: Any) -> None:
         name, got = type(self).__name__, f"got {describe(input)} and {describe(target)}"
         if not (isinstance(input, Tensor) and isinstance(target, Tensor)):

@@ -34,6 +34,11 @@ class SequencerCriterion(Criterion):
         super().__init__()
         self.criterion = require_module(self, criterion, "criterion")
         self.size_average = size_average
+        self._zero_mask: Tensor | None = None
+
+    def set_zero_mask(self, mask: Tensor | None) -> None:
+        super().set_zero_mask(None)
+        self._zero_mask = mask
 
     def forward(self, input: Any, target: Any) -> Tensor:
         inputs, targets = self._steps(input, "input"), self._steps(target, "target")
@@ -56,7 +61,17 @@ class SequencerCriterion(Criterion):
     def _over_time(self, input: Any, inputs: Sequence[Any], targets: Sequence[Any]) -> Tensor:
         if not inputs:
             return input.sum() if isinstance(input, Tensor) else torch.zeros(())
-        total = total_of([self.criterion(x, t) for x, t in zip(inputs, targets, strict=True)])
+        if self._zero_mask is not None and len(self._zero_mask) != len(inputs):
+            raise ValueError(
+                f"{type(self).__name__}: the zero mask must be (T, N) for {len(inputs)} steps; got "
+                f"{tuple(self._zero_mask.shape)}."
+            )
+        losses = []
+        for t, (x, target) in enumerate(zip(inputs, targets, strict=True)):
+            if self._zero_mask is not None:
+                super().set_zero_mask(self._zero_mask[t])
+            losses.append(self.criterion(x, target))
+        total = total_of(losses)
         return total / len(inputs) if self.size_average else total
 
     def extra_repr(self) -> str:

@@ -4,5 +4,6 @@ from torchrnn.recurrent.abstract import AbstractRecurrent
 from torchrnn.recurrent.recurrence import Recurrence
 from torchrnn.recurrent.recurrent import Recurrent
 from torchrnn.recurrent.recursor import Recursor
+from torchrnn.recurrent.simple import LinearRNN, LookupRNN
 
-__all__ = ["AbstractRecurrent", "Recurrence", "Recurrent", "Recursor"]
+__all__ = ["AbstractRecurrent", "LinearRNN", "LookupRNN", "Recurrence", "Recurrent", "Recursor"]

@@ -1,23 +1,19 @@
-"""Memory across steps: what turns one step of mathematics into a recurrent network."""
+"""One step of time with memory: the base of every cell."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
+import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
-from torchrnn.checks import require_count
-from torchrnn.module import DEFAULT_RHO, Module
-from torchrnn.scan import scan, unstacked
-from torchrnn.tape import Segment
-from torchrnn.tree import Tree, as_leaves, describe, detached, first_tensor, zeros_like
+from torchrnn.masks import ZeroMasked, with_lengths, with_mask, without_masked, zero_rows
+from torchrnn.protocol import DEFAULT_RHO
+from torchrnn.recurrent.remembered import Remembering
+from torchrnn.scan import scan
+from torchrnn.scan.reference import Cell
+from torchrnn.tree import Tree
 
 
-class AbstractRecurrent(Module):
+class AbstractRecurrent(Remembering):
     """One step of time with memory: the base of every cell, and the place where users add their own.
 
     A subclass writes two methods, both free of memory::
@@ -53,21 +49,12 @@ class AbstractRecurrent(Module):
     torch.Size([5, 3, 6])
     """
 
-    is_recurrent = True
-
     def __init__(self, rho: int = DEFAULT_RHO) -> None:
-        super().__init__()
-        self.rho = require_count(self, rho, "rho")
-        self._state: Tree = None
-        self._start_state: Tree = None
-        self._segments: deque[Segment] = deque()
-        self._steps = 0
-        self._batch_size: int | None = None
-        self._given_state_gradients: dict[int, Tree] = {}
-
-    def initial_state(self, input: Tree) -> Tree:
-        """The state before the first step, for one step of input."""
-        raise NotImplementedError(f"{type(self).__name__} must write initial_state(input) -> state.")
+        super().__init__(rho)
+        self._masks = False
+        self._mask_input_dims: int | None = None
+        self._zero_mask: Tensor | None = None
+        self._mask_is_given = False
 
     def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]:
         """One step of time, free of memory: ``output, state``."""
@@ -75,224 +62,82 @@ class AbstractRecurrent(Module):
 
     def forward(self, input: Tree) -> Tree:
         """One step with memory: reads the remembered state and moves it on."""
-        with self._taking([input], self._state, through_time=True) as segment:
-            output, segment.final = self.step(input, segment.initial)
+        with self._taking([input], self._state, through_time=True) as (segment, state):
+            cell, steps = self._masked([input], first_step=self._steps)
+            output, segment.final = cell.step(steps[0], state)
             segment.outputs, segment.states = [output], [segment.final]
         return output
 
-    def sequence(self, inputs: Tree, state: Tree = None) -> tuple[Tree, Tree]:
+    def sequence(
+        self, inputs: Tree, state: Tree = None, lengths: Tensor | list[int] | None = None
+    ) -> tuple[Tree, Tree]:
         """Run a whole sequence, free of memory: returns the outputs and the final state.
 
-        ``inputs`` is a tensor (T, N, D) or a list of T steps; without ``state`` it begins from the start state.
+        Arguments:
+            inputs: a tensor (T, N, D), or a list of T steps.
+            state: the state before the first step; the start state if it is not given.
+            lengths: the number of steps of each row, (N,), in a ragged batch. Behind its end a row gives zeros, its
+                state stays as it was at the end, and what stands in the padding, even NaN, reaches nothing.
         """
-        return scan(self, inputs, self._start(inputs) if state is None else state)
+        state = self._start(inputs) if state is None else state
+        cell, steps = self._masked(inputs, lengths)
+        return scan(cell, steps, state)
 
-    def remembered_sequence(self, inputs: Tree, state: Tree = None) -> Tree:
+    def remembered_sequence(self, inputs: Tree, state: Tree = None, lengths: Tensor | list[int] | None = None) -> Tree:
         """Run a whole sequence with memory: from ``state`` or else from the remembered one, which is moved on.
 
         This is what sequence modules call. A remembered state is detached, so gradients end at the sequence.
         """
         self._begin_record()
         given = state is not None
-        with self._taking(inputs, state if given else self._state, through_time=False, given=given) as segment:
-            segment.outputs, segment.final = scan(self, inputs, segment.initial, segment.keep_states)
+        state = state if given else self._state
+        with self._taking(inputs, state, through_time=False, given=given) as (segment, state):
+            cell, steps = self._masked(inputs, lengths)
+            segment.outputs, segment.final = scan(cell, steps, state, segment.keep_states)
         return segment.outputs
 
-    # ------------------------------------------------------------------ what can be looked at
+    # ------------------------------------------------------------------ masks
 
-    @property
-    def inputs(self) -> list[Tree]:
-        """The input of each step since the last `forget`, or of the last sequence."""
-        return [step for segment in self._segments for step in unstacked(segment.inputs)]
+    def mask_zero(self, n_input_dims: int | None = None) -> AbstractRecurrent:
+        self._masks, self._mask_input_dims, self._mask_is_given = True, n_input_dims, False
+        return self
 
-    @property
-    def outputs(self) -> list[Tree]:
-        """The output of each step."""
-        return [step for segment in self._segments for step in unstacked(segment.outputs)]
+    def set_zero_mask(self, mask: Tensor | None) -> None:
+        self._zero_mask = None if mask is None else mask.bool()
+        self._mask_is_given = True
 
-    @property
-    def states(self) -> list[Tree]:
-        """The state after each step."""
-        return [step for segment in self._segments for step in unstacked(segment.states)]
+    def zero_rows_of_state(self, rows: Tensor, state: Tree) -> Tree:
+        """``state`` with zeros in the masked rows, which begin anew from there."""
+        return without_masked(rows, state)
 
-    @property
-    def grad_inputs(self) -> list[Tree]:
-        """The gradients of the inputs that the last way back reached, in the order of time."""
-        reached = (segment.grad_inputs for segment in self._segments if segment.grad_inputs is not None)
-        return [step for grad_inputs in reached for step in unstacked(grad_inputs)]
+    def _masked(
+        self, inputs: Tree, lengths: Tensor | list[int] | None = None, first_step: int = 0
+    ) -> tuple[Cell, Tree]:
+        """The cell and the steps that the engine runs: with masks where there are any."""
+        mask = self._mask_of(inputs, first_step) if self._masks else None
+        cell, steps = (self, inputs) if mask is None else (ZeroMasked(self), with_mask(inputs, mask))
+        return with_lengths(cell, steps, lengths, len(inputs))
 
-    def get_hidden_state(self, step: int | None = None) -> Tree:
-        """The state after ``step`` steps; 0 is the initial one, negative counts from the end, default the last."""
-        wanted = self._absolute(step)
-        for segment in self._segments:
-            if segment.first_step == wanted:
-                return segment.initial
-            if segment.first_step < wanted <= segment.last_step:
-                return unstacked(segment.states)[wanted - segment.first_step - 1]
-        if wanted == self._steps:
-            return self._start_state if self._state is None else self._state
-        raise ValueError(
-            f"get_hidden_state: step {step} is older than the last rho = {self.rho} steps, which are kept."
-        )
-
-    def set_hidden_state(self, step: int | None, state: Tree) -> None:
-        """Set the state that the next step begins from.
-
-        At step 0 this is the start state: every sequence from now on begins with it, in training and evaluation,
-        until it is set to ``None``. Later than that, ``step`` must be the number of steps taken (or ``None``, or -1).
-        """
-        wanted = self._absolute(step)
-        if wanted == 0:
-            self._start_state = state
-        elif wanted == self._steps:
-            self._state = state
-        else:
+    def _mask_of(self, inputs: Tree, first_step: int) -> Tensor | None:
+        if self._mask_input_dims is not None:
+            if isinstance(inputs, Tensor):
+                return zero_rows(inputs, self._mask_input_dims)
+            return torch.stack([zero_rows(step, self._mask_input_dims) for step in inputs])
+        if not self._mask_is_given:
             raise ValueError(
-                f"set_hidden_state: step must be 0 (the start state) or {self._steps} (the state after the last step "
-                f"taken), since earlier states have been used already; got {step}."
+                f"{type(self).__name__}: mask_zero() was called without n_input_dims, so the mask must be given before "
+                "each sequence: set_zero_mask(mask) with a mask (T, N), true where a row is masked, or None for none."
             )
+        return None if self._zero_mask is None else self._steps_of_mask(self._zero_mask, inputs, first_step)
 
-    def get_grad_hidden_state(self, step: int | None = None) -> Tree:
-        """The gradient of the state after ``step`` steps that comes from later steps; 0 is the initial state."""
-        wanted = self._absolute(step)
-        for segment in self._segments:
-            if segment.first_step == wanted and segment.grad_initial is not None:
-                return segment.grad_initial
-        if wanted == self._steps and self._segments:
-            given = self._given_state_gradients.get(wanted)
-            return zeros_like(self._segments[-1].final) if given is None else given
-        raise ValueError(
-            f"get_grad_hidden_state: no gradient has come back to step {step}. Call backward first; within a sequence "
-            "only the gradient of its initial state (step 0) is known."
-        )
-
-    def set_grad_hidden_state(self, step: int | None, grad: Tree) -> None:
-        """Set a gradient of the state after ``step`` steps, which the next way back adds to what comes from there.
-
-        Call it after the forward and before `backward`; a decoder hands its gradient to its encoder this way.
-        """
-        self._given_state_gradients[self._absolute(step)] = grad
-
-    def detach_state(self) -> None:
-        """Keep the state but not its history: autograd ends here (truncated backpropagation through time)."""
-        self._state = detached(self._state)
-
-    # ------------------------------------------------------------------ memory
-
-    def _start(self, inputs: Tree) -> Tree:
-        """The state that a sequence begins from."""
-        first = _first_step(inputs)
-        if first is None:
-            return self._start_state
-        if self._start_state is None:
-            return self.initial_state(first)
-        _check_state(self, self._start_state, self.initial_state(first))
-        return self._start_state
-
-    @contextmanager
-    def _taking(self, inputs: Tree, state: Tree, through_time: bool, given: bool = False) -> Iterator[Segment]:
-        """Around steps: settles the state they begin from, and remembers what they came to."""
-        batch_size = _batch_size(inputs)
-        if state is None:
-            state = self._start(inputs)
-        elif given:
-            _check_state(self, state, self.initial_state(_first_step(inputs)))
-        elif batch_size != self._batch_size and None not in (batch_size, self._batch_size) and tree_leaves(state):
+    def _steps_of_mask(self, mask: Tensor, inputs: Tree, first_step: int) -> Tensor:
+        """The part of a mask (T, N) for the steps that come now; a mask (N,) is for each of them."""
+        if mask.dim() < 2:
+            return mask.expand(len(inputs), *mask.shape)
+        end = first_step + len(inputs)
+        if len(mask) < end or (isinstance(inputs, Tensor) and len(mask) != len(inputs)):
             raise ValueError(
-                f"{type(self).__name__}: the batch size must stay the same while states are remembered; the remembered "
-                f"state has {self._batch_size} rows, the input {batch_size}. Call forget() before another batch."
+                f"{type(self).__name__}: the zero mask {tuple(mask.shape)} has {len(mask)} steps, the sequence "
+                f"{end}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
             )
-        tape = self._tape
-        kept = None if tape is None else tape.recording
-        is_outermost = tape is None or tape.depth == 0
-        if kept is None or given:
-            is_cut = False
-        elif is_outermost:
-            is_cut = not through_time or all(segment.cell is not self for segment in kept.segments)
-        else:
-            # The module around it carries the state, and its gradient; only the very beginning lies in here.
-            is_cut = self._state is None
-        if is_cut:
-            state = as_leaves(state)
-        elif not through_time and not given and self._state is not None:
-            state = detached(state)
-        segment = Segment(self, inputs, state, self._steps, through_time and is_outermost, is_cut)
-        if tape is None or kept is None:
-            yield segment
-        else:
-            tape.depth += 1
-            yield segment
-            tape.depth -= 1
-            kept.segments.append(segment)
-        segment.length = len(inputs)
-        self._steps += segment.length
-        self._state, self._batch_size = segment.final, batch_size
-        self._segments.append(segment)
-        while self._segments[0].last_step <= self._steps - self.rho:
-            self._segments.popleft()
-
-    def _begin_record(self) -> None:
-        """Steps are counted and listed anew, here and in the recurrent modules inside; the states stay."""
-        for module in self._own_modules():
-            if isinstance(module, AbstractRecurrent):
-                module._segments.clear()
-                module._steps = 0
-                module._given_state_gradients.clear()
-
-    def _forget_own(self) -> None:
-        self._state = None
-        self._segments.clear()
-        self._steps = 0
-        self._given_state_gradients.clear()
-
-    def _clear_own(self) -> None:
-        super()._clear_own()
-        self._start_state = None
-
-    def take_given_state_gradient(self, step: int) -> Tree:
-        return self._given_state_gradients.pop(step, None)
-
-    def _absolute(self, step: int | None) -> int:
-        """A number of steps from the beginning; ``None`` and -1 are the last."""
-        wanted = self._steps if step is None else step + self._steps + 1 if step < 0 else step
-        if not 0 <= wanted <= self._steps:
-            raise ValueError(f"step must lie between 0 (the initial state) and {self._steps} steps taken; got {step}.")
-        return wanted
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tensors with a history can be neither copied nor saved.
-        return {
-            **super().__getstate__(),
-            "_state": detached(self._state),
-            "_start_state": detached(self._start_state),
-            "_segments": deque(),
-            "_given_state_gradients": {},
-        }
-
-
-def _first_step(inputs: Tree) -> Tree:
-    if isinstance(inputs, Tensor):
-        return inputs[0] if len(inputs) else inputs.new_zeros(inputs.shape[1:])
-    return inputs[0] if inputs else None
-
-
-def _batch_size(inputs: Tree) -> int | None:
-    """The rows of a step: the first dimension of the first tensor in it."""
-    if isinstance(inputs, Tensor):
-        return inputs.shape[1] if inputs.dim() > 1 else None
-    leaf = first_tensor(inputs[0]) if inputs else None
-    return None if leaf is None or leaf.dim() == 0 else leaf.shape[0]
-
-
-def _check_state(cell: AbstractRecurrent, state: Tree, like: Tree) -> None:
-    given, expected = tree_leaves(state), tree_leaves(like)
-    if any(leaf is None for leaf in expected):
-        return  # it begins inside of the modules within, or not at all
-    if len(given) != len(expected) or any(
-        isinstance(e, Tensor) and not (isinstance(g, Tensor) and g.shape == e.shape)
-        for g, e in zip(given, expected, strict=True)
-    ):
-        raise ValueError(
-            f"{type(cell).__name__}: the state must have the shapes {describe(like)} for this input; "
-            f"got {describe(state)}."
-        )
+        return mask[first_step:end]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchrnn.checks import require_module
-from torchrnn.module import DEFAULT_RHO
+from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.abstract import AbstractRecurrent
 from torchrnn.recurrent.nested import recurrent_modules, step_remembering
 from torchrnn.tree import Tree, first_tensor
@@ -71,6 +71,11 @@ class Recurrence(AbstractRecurrent):
         parts = recurrent_modules(self.module)
         h, inner = step_remembering(parts, inner, lambda: self.module([input, h]))
         return h, RecurrenceState(h, inner) if inner else h
+
+    def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> Tree:
+        if not isinstance(state, RecurrenceState):
+            return super()._fresh_rows(rows, start, state)
+        return RecurrenceState(super()._fresh_rows(rows, start.h, state.h), state.inner)
 
 
 def _zeros(size: Any, batch: tuple[int, ...], like: Tensor) -> Tree:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from torchrnn.checks import require_module
 from torchrnn.layers import Add, CAddTable
-from torchrnn.module import DEFAULT_RHO
+from torchrnn.masks import where_masked, without_masked
+from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.abstract import AbstractRecurrent
 from torchrnn.recurrent.nested import recurrent_modules, step_remembering
 from torchrnn.tree import Tree
 
 
 class RecurrentState(NamedTuple):
-    """The state of a `Recurrent` that is made of recurrent modules: its last output, and their states."""
+    """The state of a `Recurrent` that is made of recurrent modules, or in which some rows begin anew."""
 
     h: Tree
-    inner: tuple[Tree, ...]
+    """The last output."""
+    inner: tuple[Tree, ...] = ()
+    """The states of the recurrent modules inside."""
+    fresh: Tensor | None = None
+    """Rows that begin anew at the next step."""
 
 
 class Recurrent(AbstractRecurrent):
@@ -67,14 +72,28 @@ class Recurrent(AbstractRecurrent):
         return RecurrentState(None, (None,) * len(inner)) if inner else None
 
     def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]:
-        h, inner = state if isinstance(state, RecurrentState) else (state, ())
+        before = state if isinstance(state, RecurrentState) else RecurrentState(state)
         parts = recurrent_modules(*self.children())
-        h, inner = step_remembering(parts, inner, lambda: self._output(input, h))
+        h, inner = step_remembering(parts, before.inner, lambda: self._output(input, before))
         return h, RecurrentState(h, inner) if inner else h
 
-    def _output(self, input: Tree, h: Tree) -> Tree:
+    def _output(self, input: Tree, before: RecurrentState) -> Tree:
         x = self.input(input)
-        return self.transfer(self.start(x) if h is None else self.merge([x, self.feedback(h)]))
+        if before.h is None:
+            return self.transfer(self.start(x))
+        total = self.merge([x, self.feedback(before.h)])
+        if before.fresh is not None:
+            total = where_masked(before.fresh, self.start(x), total)
+        return self.transfer(total)
+
+    def zero_rows_of_state(self, rows: Tensor, state: Tree) -> RecurrentState:
+        before = state if isinstance(state, RecurrentState) else RecurrentState(state)
+        h, inner = without_masked(rows, (before.h, before.inner))
+        return RecurrentState(h, inner, fresh=rows)
+
+    def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> RecurrentState:
+        before = state if isinstance(state, RecurrentState) else RecurrentState(state)
+        return before._replace(fresh=rows)
 
 
 def _start_module(start: Any) -> nn.Module:

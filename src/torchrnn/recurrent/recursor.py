@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from torchrnn.checks import require_module
-from torchrnn.module import DEFAULT_RHO
+from torchrnn.masks import with_lengths, with_mask
+from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.abstract import AbstractRecurrent
 from torchrnn.recurrent.nested import recurrent_modules, step_remembering
+from torchrnn.scan.reference import Cell
 from torchrnn.tree import Tree
 
 
@@ -37,12 +39,31 @@ class Recursor(AbstractRecurrent):
         super().__init__(rho)
         require_module(self, module)
         self.module = module
+        self._inner_mask: Tensor | None = None
 
     def initial_state(self, input: Tree) -> tuple[None, ...]:
         return (None,) * len(recurrent_modules(self.module))
 
     def step(self, input: Tree, state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
         return step_remembering(recurrent_modules(self.module), state, lambda: self.module(input))
+
+    def set_zero_mask(self, mask: Tensor | None) -> None:
+        super().set_zero_mask(mask)
+        self._inner_mask = None if mask is None or self._masks else mask.bool()
+        if mask is None:
+            for module in self._nearest_modules():
+                module.set_zero_mask(None)
+
+    def _masked(
+        self, inputs: Tree, lengths: Tensor | list[int] | None = None, first_step: int = 0
+    ) -> tuple[Cell, Tree]:
+        if self._inner_mask is None:
+            return super()._masked(inputs, lengths, first_step)
+        mask = self._steps_of_mask(self._inner_mask, inputs, first_step)
+        return with_lengths(_MaskedInside(self), with_mask(inputs, mask), lengths, len(inputs))
+
+    def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> Tree:
+        return state  # the modules inside see to it
 
     def get_grad_hidden_state(self, step: int | None = None) -> tuple[Tree, ...]:
         parts = recurrent_modules(self.module)
@@ -51,3 +72,16 @@ class Recursor(AbstractRecurrent):
         return tuple(
             part.get_grad_hidden_state(0) if grad is None else grad for part, grad in zip(parts, grads, strict=True)
         )
+
+
+class _MaskedInside:
+    """A `Recursor` whose modules inside get the mask of each step; its input is the pair of both."""
+
+    def __init__(self, recursor: Recursor) -> None:
+        self.recursor = recursor
+
+    def step(self, input: tuple[Tree, Tensor], state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
+        x, mask = input
+        for module in self.recursor._nearest_modules():
+            module.set_zero_mask(mask)
+        return self.recursor.step(x, state)

@@ -1,4 +1,4 @@
-"""Sequences read in both directions."""
+"""Sequences read in both directions, step by step."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from torchrnn.checks import require_module
-from torchrnn.layers import CAddTable, JoinTable
+from torchrnn.layers import JoinTable
+from torchrnn.masks import padding_mask, without_masked
 from torchrnn.module import Module
 from torchrnn.sequence.abstract_sequencer import AbstractSequencer, forget_states
-from torchrnn.sequence.reverse import reversed_in_time
+from torchrnn.sequence.reverse import ReverseUnreverse
 from torchrnn.sequence.sequencer import Sequencer
-from torchrnn.sequence.whole_sequence import SeqLSTM
 from torchrnn.tree import Tree
 
 
@@ -30,6 +29,7 @@ class BiSequencer(AbstractSequencer):
             (N, 2H). An int n means ``JoinTable(0, n)``.
 
     Shapes: a tensor (T, N, D) in, (T, N, 2H) out with the default merge; a list of steps in, a list out.
+    ``forward(input, lengths)`` for ragged batches: each row is read backwards from its own end.
 
     `remember` carries the state of the forward direction only: the backward one begins at the end of each sequence.
     Differs from the original: tensors are taken, too; torch/rnn adds both directions (``merge=CAddTable()``).
@@ -44,19 +44,19 @@ class BiSequencer(AbstractSequencer):
         self, forward: nn.Module, backward: nn.Module | None = None, merge: nn.Module | int | None = None
     ) -> None:
         super().__init__()
-        if backward is not None:
-            require_module(self, backward, "backward")
-        self.fwd, self.bwd = _both_directions(require_module(self, forward, "forward"), backward)
-        if merge is not None and not isinstance(merge, nn.Module | int):
-            raise TypeError(
-                f"{type(self).__name__}: merge must be a torch.nn.Module that takes a list of two, or the number of "
-                f"dimensions of one output without its batch; got {type(merge).__name__}."
-            )
-        self.merge = None if merge is None else Sequencer(JoinTable(0, merge) if isinstance(merge, int) else merge)
+        require_module(self, forward, "forward")
+        backward = _redrawn(forward) if backward is None else require_module(self, backward, "backward")
+        self.fwd = _over_sequences(forward)
+        self.bwd = ReverseUnreverse(_over_sequences(backward))
+        if merge is not None:
+            merge = Sequencer(JoinTable(0, merge) if isinstance(merge, int) else require_module(self, merge, "merge"))
+        self.merge = merge
 
-    def forward(self, input: Tree) -> Tree:
+    def forward(self, input: Tree, lengths: Tensor | list[int] | None = None) -> Tree:
         forget_states(self.bwd)
-        return self._merged(self.fwd(input), reversed_in_time(self.bwd(reversed_in_time(input))))
+        if lengths is None:
+            return self._merged(self.fwd(input), self.bwd(input))
+        return _unpadded(self._merged(self.fwd(input, lengths), self.bwd(input, lengths)), lengths)
 
     def _merged(self, forward: Tree, backward: Tree) -> Tree:
         if self.merge is None and isinstance(forward, Tensor):
@@ -75,64 +75,48 @@ class BiSequencerLM(BiSequencer):
     layer above would see through.
 
     Shapes: a sequence of at least two steps, as a tensor (T, N, D) or a list; (T, N, 2H) with the default merge.
+    ``forward(input, lengths)`` for ragged batches with at least one step in each row.
 
     >>> import torch, torchrnn
     >>> torchrnn.BiSequencerLM(torchrnn.LSTM(4, 6))(torch.randn(5, 3, 4)).shape
     torch.Size([5, 3, 12])
     """
 
-    def forward(self, input: Tree) -> Tree:
+    def forward(self, input: Tree, lengths: Tensor | list[int] | None = None) -> Tree:
         if len(input) < 2:
             raise ValueError(f"BiSequencerLM: a sequence must have at least 2 steps; got {len(input)}.")
         forget_states(self.bwd)
-        forward = self.fwd(input[:-1])
-        backward = reversed_in_time(self.bwd(reversed_in_time(input[1:])))
-        if isinstance(forward, Tensor):
-            nothing = torch.zeros_like(forward[:1]), torch.zeros_like(backward[:1])
-            return self._merged(torch.cat([nothing[0], forward]), torch.cat([backward, nothing[1]]))
-        before, after = tree_map(torch.zeros_like, (forward[0], backward[0]))
-        return self._merged([before, *forward], [*backward, after])
+        if lengths is None:
+            before, after = self.fwd(input[:-1]), self.bwd(input[1:])
+        else:
+            rest = torch.as_tensor(lengths) - 1
+            before, after = self.fwd(input[:-1], rest), self.bwd(input[1:], rest)
+        if isinstance(before, Tensor):
+            before = torch.cat([torch.zeros_like(before[:1]), before])
+            after = torch.cat([after, torch.zeros_like(after[:1])])
+        else:
+            before = [torch.zeros_like(before[0]), *before]
+            after = [*after, torch.zeros_like(after[0])]
+        output = self._merged(before, after)
+        return output if lengths is None else _unpadded(output, lengths)
 
 
-class SeqBRNN(Module):
-    """Two `SeqLSTM`, one for each direction, whose outputs are merged.
-
-    Arguments:
-        input_size: D.
-        hidden_size: H.
-        batch_first: sequences are (N, T, ...) instead of (T, N, ...).
-        merge: takes the list of both whole outputs; a sum if it is not given.
-
-    Shapes: input (T, N, D), output (T, N, H) with a sum.
-
-    >>> import torch, torchrnn
-    >>> torchrnn.SeqBRNN(4, 6)(torch.randn(5, 3, 4)).shape
-    torch.Size([5, 3, 6])
-    """
-
-    def __init__(
-        self, input_size: int, hidden_size: int, batch_first: bool = False, merge: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.fwd = SeqLSTM(input_size, hidden_size, batch_first=batch_first)
-        self.bwd = SeqLSTM(input_size, hidden_size, batch_first=batch_first)
-        self.merge = CAddTable() if merge is None else require_module(self, merge, "merge")
-
-    def forward(self, input: Tensor) -> Tensor:
-        time = 1 if self.fwd.batch_first else 0
-        forget_states(self.bwd)
-        output: Tensor = self.merge([self.fwd(input), self.bwd(input.flip(time)).flip(time)])
-        return output
-
-
-def _both_directions(forward: nn.Module, backward: nn.Module | None) -> tuple[Module, Module]:
-    if backward is None:
-        backward = copy.deepcopy(forward)
-        for module in backward.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset()
-    return _over_sequences(forward), _over_sequences(backward)
+def _redrawn(module: nn.Module) -> nn.Module:
+    """A copy with parameters drawn anew."""
+    twin = copy.deepcopy(module)
+    for part in twin.modules():
+        if callable(reset := getattr(part, "reset_parameters", None)):
+            reset()
+    return twin
 
 
 def _over_sequences(module: nn.Module) -> Module:
     return module if isinstance(module, Module) and module.takes_sequences else Sequencer(module)
+
+
+def _unpadded(output: Tree, lengths: Tensor | list[int]) -> Tree:
+    """Zeros behind the end of each row, whatever a merge made of it."""
+    mask = padding_mask(lengths, len(output))
+    if isinstance(output, Tensor):
+        return without_masked(mask, output)
+    return [without_masked(rows, step) for rows, step in zip(mask, output, strict=True)]

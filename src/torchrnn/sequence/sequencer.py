@@ -20,8 +20,9 @@ class Sequencer(CellSequencer):
 
     Shapes: a tensor (T, N, ...) in, a tensor (T, N, ...) out; a list of T steps in, a list of T outputs out.
 
-    Every call begins from a fresh state unless it remembers (`Module.remember`). The states of a single cell, or the
-    tuple of the states of a container, are read and set by `get_hidden_state` and `set_hidden_state`.
+    Ragged batches: ``forward(input, lengths)`` with the number of steps of each row (N,); see
+    `AbstractRecurrent.sequence`. Every call begins from a fresh state unless it remembers (`Module.remember`). The
+    state of a cell, or the tuple of the states in a container: `get_hidden_state` and `set_hidden_state`.
 
     >>> import torch, torchrnn
     >>> net = torchrnn.Sequencer(torchrnn.Sequential(torchrnn.LSTM(4, 6), torch.nn.Linear(6, 2)))
@@ -43,7 +44,7 @@ class Sequencer(CellSequencer):
             raise IndexError(f"Sequencer: it holds one module, at position 0; got {index}.")
         return self.cell.module if isinstance(self.cell, Recursor) and self._is_lifted else self.cell
 
-    def forward(self, input: Tree) -> Tree:
+    def forward(self, input: Tree, lengths: Tensor | list[int] | None = None) -> Tree:
         if isinstance(input, tuple):
             input = list(input)
         if not isinstance(input, list) and not (isinstance(input, Tensor) and input.dim() > 0):
@@ -56,4 +57,4 @@ class Sequencer(CellSequencer):
                 )
             )
         self._begin()
-        return self.cell.remembered_sequence(input)
+        return self.cell.remembered_sequence(input, lengths=lengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -50,7 +51,7 @@ class WholeSequence(CellSequencer):
         """Draw the parameters anew."""
         self.cell.reset_parameters()
 
-    def forward(self, input: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, input: Tensor | Sequence[Tensor], lengths: Tensor | list[int] | None = None) -> Tensor:
         *given, x = input if isinstance(input, list | tuple) and input else (input,)
         layout = "(N, T, D)" if self.batch_first else "(T, N, D)"
         if not isinstance(x, Tensor) or x.dim() != 3 or x.shape[2] != self.cell.input_size:
@@ -60,7 +61,8 @@ class WholeSequence(CellSequencer):
             )
         x = x.transpose(0, 1) if self.batch_first else x
         self._begin()
-        output: Tensor = self.cell.remembered_sequence(x, self._given_state(given, x) if given else None)
+        state = self._given_state(given, x) if given else None
+        output: Tensor = self.cell.remembered_sequence(x, state, lengths)
         return output.transpose(0, 1) if self.batch_first else output
 
     def _given_state(self, given: Sequence[Tensor], x: Tensor) -> Tree:
@@ -129,6 +131,10 @@ class SeqLSTM(WholeSequence):
         lstm.load_state_dict({"i2g.weight": w_x, "i2g.bias": bias, "o2g.weight": w_h})
         return lstm
 
+    def to_rec_lstm(self) -> RecLSTM:
+        """A `RecLSTM`, for one step a call, with copies of these parameters, gradients and mask settings."""
+        return copy.deepcopy(self.cell)
+
     def _given_state(self, given: Sequence[Tensor], x: Tensor) -> LSTMState:
         if len(given) == 2:
             c0, h0 = given
@@ -181,6 +187,10 @@ class SeqGRU(WholeSequence):
 
     def __init__(self, input_size: int, hidden_size: int, batch_first: bool = False) -> None:
         super().__init__(RecGRU(input_size, hidden_size), batch_first)
+
+    def to_rec_gru(self) -> RecGRU:
+        """A `RecGRU`, for one step a call, with copies of these parameters, gradients and mask settings."""
+        return copy.deepcopy(self.cell)
 
     def to_gru(self) -> GRU:
         """A `GRU` with copies of these parameters."""

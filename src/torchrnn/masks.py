@@ -1,0 +1,127 @@
+"""Masks for ragged batches: which rows of which steps are padding."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from torchrnn.scan.reference import Cell
+from torchrnn.tree import Tree, first_tensor, zeros_like
+
+
+def zero_rows(input: Tree, n_input_dims: int) -> Tensor:
+    """Which rows of the first tensor in ``input`` are all zeros, as a bool tensor without the last dimensions.
+
+    Arguments:
+        input: (..., features), or a table that has such a tensor first.
+        n_input_dims: how many dimensions one row has: 1 for vectors, 0 for indices.
+
+    Shapes: (T, N, D) and 1 to (T, N).
+
+    >>> import torch, torchrnn
+    >>> torchrnn.zero_rows(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), 1)
+    tensor([ True, False])
+    """
+    tensor = first_tensor(input)
+    if tensor is None or tensor.dim() < n_input_dims:
+        raise ValueError(
+            f"zero_rows: the input must have a tensor of at least n_input_dims = {n_input_dims} dimensions; got "
+            f"{'none' if tensor is None else tuple(tensor.shape)}."
+        )
+    zeros = tensor == 0
+    return zeros.flatten(-n_input_dims).all(-1) if n_input_dims > 1 else zeros.all(-1) if n_input_dims else zeros
+
+
+def padding_mask(lengths: Tensor | list[int], n_steps: int) -> Tensor:
+    """Which steps lie behind the end of their row: (T, N), true where ``t >= lengths[n]``.
+
+    >>> import torch, torchrnn
+    >>> torchrnn.padding_mask([1, 3], 3)
+    tensor([[False, False],
+            [ True, False],
+            [ True, False]])
+    """
+    lengths = torch.as_tensor(lengths)
+    if lengths.dim() != 1 or lengths.is_floating_point():
+        raise ValueError(f"lengths must be one int for each row, (N,); got {describe_lengths(lengths)}.")
+    if lengths.numel() and not (int(lengths.min()) >= 0 and int(lengths.max()) <= n_steps):
+        raise ValueError(f"lengths must lie between 0 and the {n_steps} steps; got {describe_lengths(lengths)}.")
+    return torch.arange(n_steps, device=lengths.device)[:, None] >= lengths
+
+
+def describe_lengths(lengths: Tensor) -> str:
+    return str(lengths.tolist()) if lengths.numel() <= 8 else f"a tensor of shape {tuple(lengths.shape)}"
+
+
+def where_masked(mask: Tensor, there: Tree, elsewhere: Tree) -> Tree:
+    """``there`` in the rows where ``mask`` is true, ``elsewhere`` in the others; trees of (*mask.shape, ...)."""
+
+    def choose(masked: Any, kept: Any) -> Any:
+        if not isinstance(kept, Tensor):
+            return kept
+        rows = mask.reshape(mask.shape + (1,) * (kept.dim() - mask.dim()))
+        return torch.where(rows, masked, kept)
+
+    return tree_map(choose, there, elsewhere)
+
+
+def without_masked(mask: Tensor, tree: Tree) -> Tree:
+    """``tree`` with zeros in the rows where ``mask`` is true, whatever stood there: no NaN comes through."""
+    return where_masked(mask, tree_map(lambda leaf: 0, tree), tree)
+
+
+class MaskableCell(Cell, Protocol):
+    """A cell that knows the state from which a row begins anew."""
+
+    def zero_rows_of_state(self, rows: Tensor, state: Tree) -> Tree: ...
+
+
+class ZeroMasked:
+    """A cell whose masked rows give a zero output and a zero state: the next step starts them anew.
+
+    Its input is the pair of the input of the cell and a mask (N,).
+    """
+
+    def __init__(self, cell: MaskableCell) -> None:
+        self.cell = cell
+
+    def step(self, input: tuple[Tree, Tensor], state: Tree) -> tuple[Tree, Tree]:
+        x, mask = input
+        output, state = self.cell.step(without_masked(mask, x), state)
+        return without_masked(mask, output), self.cell.zero_rows_of_state(mask, state)
+
+
+class Held:
+    """A cell whose masked rows give a zero output and keep their state: it is final at the end of each row.
+
+    Its input is the pair of the input of the cell and a mask (N,).
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+
+    def step(self, input: tuple[Tree, Tensor], state: Tree) -> tuple[Tree, Tree]:
+        x, mask = input
+        output, new = self.cell.step(without_masked(mask, x), state)
+        if not _has_begun(state, new):
+            state = zeros_like(new)
+        return without_masked(mask, output), where_masked(mask, state, new)
+
+
+def _has_begun(state: Tree, new: Tree) -> bool:
+    """Whether ``state`` has the tensors of ``new``; modules made of others have none before their first step."""
+    before, after = tree_leaves(state), tree_leaves(new)
+    return [isinstance(leaf, Tensor) for leaf in before] == [isinstance(leaf, Tensor) for leaf in after]
+
+
+def with_mask(inputs: Tree, mask: Tensor) -> Tree:
+    """Inputs of a whole sequence, each step with its mask: for a tensor and (T, N), or for a list of steps."""
+    return list(zip(inputs, mask, strict=True)) if isinstance(inputs, list) else (inputs, mask)
+
+
+def with_lengths(cell: Cell, inputs: Tree, lengths: Tensor | list[int] | None, n_steps: int) -> tuple[Cell, Tree]:
+    """The cell and the inputs of a ragged batch, where ``lengths`` are given."""
+    return (cell, inputs) if lengths is None else (Held(cell), with_mask(inputs, padding_mask(lengths, n_steps)))

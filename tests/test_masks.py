@@ -1,0 +1,350 @@
+"""Ragged batches: masks, lengths, rows that begin anew; padding reaches nothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from cell_table import CELLS, D, H
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+import torchrnn
+from torchrnn import AbstractRecurrent
+
+every_cell = pytest.mark.parametrize("make", CELLS.values(), ids=CELLS.keys())
+Make = Callable[[], AbstractRecurrent]
+T, N = 6, 3
+
+
+def double(make: Callable[[], torchrnn.Module]) -> torchrnn.Module:
+    torch.manual_seed(1)
+    return make().double()
+
+
+def ragged(lengths: list[int], padding: float = math.nan) -> Tensor:
+    x = torch.randn(T, len(lengths), D, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    return x.masked_fill(torchrnn.padding_mask(lengths, T)[..., None], padding)
+
+
+def assert_same(got: object, expected: object) -> None:
+    for a, b in zip(tree_leaves(got), tree_leaves(expected), strict=True):
+        if isinstance(b, Tensor):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+def one_row(state: object, row: int) -> object:
+    return tree_map(lambda leaf: leaf[row : row + 1] if isinstance(leaf, Tensor) else leaf, state)
+
+
+SEQUENCES: dict[str, Callable[[], torchrnn.Module]] = {
+    **{name: lambda make=make: torchrnn.Sequencer(make()) for name, make in CELLS.items()},
+    "SeqLSTM": lambda: torchrnn.SeqLSTM(D, H),
+    "SeqLSTMP": lambda: torchrnn.SeqLSTMP(D, H, 2),
+    "SeqGRU": lambda: torchrnn.SeqGRU(D, H),
+    "VanillaRNN": lambda: torchrnn.VanillaRNN(D, H, batch_first=False),
+    "BiSequencer": lambda: torchrnn.BiSequencer(torchrnn.LSTM(D, H)),
+    "BiSequencer with a merge": lambda: torchrnn.BiSequencer(
+        torchrnn.GRU(D, H), merge=torchrnn.Sequential(torchrnn.CAddTable(), nn.Linear(H, H))
+    ),
+    "BiSequencerLM": lambda: torchrnn.BiSequencerLM(torchrnn.FastLSTM(D, H)),
+    "SeqBRNN": lambda: torchrnn.SeqBRNN(D, H),
+    "SeqBLSTM": lambda: torchrnn.SeqBLSTM(D, H, 2),
+    "SeqBGRU": lambda: torchrnn.SeqBGRU(D, H, torchrnn.JoinTable(2)),
+}
+every_sequence = pytest.mark.parametrize("make", SEQUENCES.values(), ids=SEQUENCES.keys())
+
+
+@every_sequence
+@given(lengths=st.lists(st.integers(2, T), min_size=1, max_size=4), padding=st.sampled_from([math.nan, math.inf, 7.0]))
+def test_each_row_of_a_ragged_batch_is_as_if_alone(
+    make: Callable[[], torchrnn.Module], lengths: list[int], padding: float
+) -> None:
+    net, x = double(make), ragged(lengths, padding)
+    output = net(x, lengths)
+    assert not output[torchrnn.padding_mask(lengths, T)].any()
+    for row, length in enumerate(lengths):
+        assert_same(output[:length, row], net(x[:length, row : row + 1])[:, 0])
+    assert_same(net(x, torch.tensor(lengths)), output)
+
+
+@every_sequence
+def test_padding_reaches_no_gradient(make: Callable[[], torchrnn.Module]) -> None:
+    lengths = [2, T, 4]
+    gradients = []
+    for explicit, padding in itertools.product([False, True], [math.nan, math.inf, 1.0]):
+        net, x = double(make), ragged(lengths, padding)
+        net.zero_grad_parameters()
+        if explicit:
+            output = net.update_output(x, lengths=lengths)
+            grad = net.backward(x, torch.cos(output))
+        else:
+            leaf = x.clone().requires_grad_()
+            output = net(leaf, lengths)
+            (output * torch.cos(output.detach())).sum().backward()
+            grad = leaf.grad
+        assert not grad[torchrnn.padding_mask(lengths, T)].any()
+        gradients.append([grad, *(p.grad for p in net.parameters())])
+    assert all(torch.isfinite(g).all() for g in gradients[0])
+    for other in gradients[1:]:
+        assert_same(other, gradients[0])
+
+
+@every_cell
+@given(lengths=st.lists(st.integers(1, T), min_size=1, max_size=4))
+def test_final_states_are_those_at_the_end_of_each_row(make: Make, lengths: list[int]) -> None:
+    cell, x = double(make), ragged(lengths)
+    _, final = cell.sequence(x, lengths=lengths)
+    net = torchrnn.Sequencer(cell)
+    net(x, lengths)
+    assert_same(net.get_hidden_state(), final)
+    for row, length in enumerate(lengths):
+        _, alone = cell.sequence(x[:length, row : row + 1])
+        assert_same(one_row(final, row), alone)
+
+
+@every_cell
+def test_lists_are_ragged_as_well(make: Make) -> None:
+    net, x = torchrnn.Sequencer(double(make)), ragged([2, T, 3])
+    assert_same(torch.stack(net(list(x), [2, T, 3])), net(x, [2, T, 3]))
+
+
+@pytest.mark.parametrize("name", ["LSTM", "RecLSTM with projection", "GRU", "Recurrence", "a user's cell"])
+def test_a_row_without_steps_keeps_its_initial_state(name: str) -> None:
+    cell = double(CELLS[name])
+    output, final = cell.sequence(ragged([0, T]), lengths=[0, T])
+    assert not output[:, 0].any()
+    assert_same(one_row(final, 0), cell.initial_state(torch.zeros(1, D, dtype=torch.float64)))
+
+
+# ------------------------------------------------------------------ zero masks
+
+
+@every_cell
+def test_a_masked_row_gives_zeros_and_begins_anew(make: Make) -> None:
+    """What the originals call maskZero; the mask comes from rows of zeros, or is set."""
+    x = ragged([T, T, T])
+    mask = torch.zeros(T, N, dtype=torch.bool)
+    mask[2, 0] = mask[0, 1] = mask[3:, 2] = True
+    by_input = torchrnn.Sequencer(double(make)).mask_zero(1)
+    output = by_input(x.masked_fill(mask[..., None], 0.0))
+    by_mask = torchrnn.Sequencer(double(make)).mask_zero()
+    by_mask.set_zero_mask(mask)
+    assert_same(by_mask(x.masked_fill(mask[..., None], math.nan)), output)
+    assert not output[mask].any()
+    alone = torchrnn.Sequencer(double(make))
+    assert_same(output[:2, 0], alone(x[:2, :1])[:, 0])
+    if make is not CELLS["a user's cell with a tree of states"]:  # which does not begin at zero
+        assert_same(output[3:, 0], alone(x[3:, :1])[:, 0])
+        assert_same(output[1:, 1], alone(x[1:, 1:2])[:, 0])
+    by_mask.set_zero_mask(None)
+    assert_same(by_mask(x), alone(x))
+    by_mask.set_zero_mask(mask)
+    assert_same(by_mask(x), output)
+
+
+def test_masks_by_steps_equal_masks_of_a_sequence() -> None:
+    cell = double(CELLS["LSTM"]).mask_zero()
+    mask = torch.rand(T, N) < 0.4
+    x = ragged([T] * N)
+    cell.set_zero_mask(mask)
+    expected = torchrnn.Sequencer(cell)(x)
+    cell.forget()
+    assert_same(torch.stack([cell.update_output(step) for step in x]), expected)
+    for step, grad in zip(x.flip(0), expected.flip(0), strict=True):
+        cell.backward(step, grad)
+    grads = torch.stack(cell.grad_inputs)
+    assert not grads[mask].any()
+    assert grads[~mask].all()
+
+
+def test_a_mask_goes_to_the_modules_inside_a_sequencer() -> None:
+    inside = torchrnn.Sequential(torchrnn.LSTM(D, H).mask_zero(), torchrnn.MaskZero(nn.Linear(H, 2)))
+    net = torchrnn.Sequencer(inside).double()
+    mask = torch.rand(T, N) < 0.4
+    net.set_zero_mask(mask)
+    output = net(ragged([T] * N).masked_fill(mask[..., None], math.nan))
+    assert not output[mask].any()
+    assert output[~mask].all()
+    net.set_zero_mask(None)
+    assert net(ragged([T] * N)).all()
+
+
+def test_masks_are_reversed_with_the_sequence() -> None:
+    lengths = [2, T, 4]
+    net = torchrnn.BiSequencer(torchrnn.RecLSTM(D, H)).double()
+    expected = net(ragged(lengths), lengths)
+    net.mask_zero()
+    net.set_zero_mask(torchrnn.padding_mask(lengths, T))
+    assert_same(net(ragged(lengths)), expected)
+
+
+def test_trim_zero_and_mask_zero_agree() -> None:
+    linear = nn.Linear(D, H).double()
+    x = torch.randn(5, D).double()
+    x[[1, 3]] = 0
+    grads = []
+    for kind in (torchrnn.MaskZero, torchrnn.TrimZero):
+        net = kind(linear, 1)
+        net.zero_grad_parameters()
+        output = net.update_output(x)
+        assert not output[[1, 3]].any()
+        grads.append([net.backward(x, torch.ones_like(output)), linear.weight.grad.clone(), linear.bias.grad.clone()])
+        assert_same(net(x[0]), linear(x[0]))
+        assert not net(x[1]).any()
+    assert_same(grads[0], grads[1])
+    lstm = double(lambda: torchrnn.LSTM(D, H))
+    sequence = ragged([T] * N).masked_fill(torch.rand(T, N, 1) < 0.3, 0.0)
+    expected = torchrnn.Sequencer(double(lambda: torchrnn.LSTM(D, H)).mask_zero(1))(sequence)
+    assert_same(torchrnn.Sequencer(lstm.trim_zero(1))(sequence), expected)
+
+
+def test_samples_of_different_lengths() -> None:
+    samples = [torch.randn(length, D) for length in (3, 5, 1)]
+    for module in (
+        torchrnn.SeqLSTM(D, H),
+        torchrnn.Sequential(torchrnn.SeqGRU(D, H), torchrnn.Sequencer(torchrnn.LSTM(H, H))),
+        torchrnn.SeqBLSTM(D, H),
+    ):
+        net = torchrnn.VariableLength(module)
+        outputs = net.update_output(samples)
+        last = torchrnn.VariableLength(module, last_only=True)(samples)
+        grads = net.backward(samples, outputs)
+        assert [g.shape for g in grads] == [s.shape for s in samples]
+        for sample, output, end in zip(samples, outputs, last, strict=True):
+            module.set_zero_mask(None)
+            torch.testing.assert_close(output, module(sample[:, None])[:, 0])
+            torch.testing.assert_close(end, output[-1])
+
+
+# ------------------------------------------------------------------ rows that begin anew
+
+
+@every_cell
+@pytest.mark.parametrize("by_steps", [False, True])
+def test_rows_can_be_forgotten_in_mid_stream(make: Make, by_steps: bool) -> None:
+    x = ragged([T] * N)
+    cell = double(make)
+    net = cell if by_steps else torchrnn.Sequencer(cell).remember()
+
+    def run(part: Tensor) -> Tensor:
+        return torch.stack([net(step) for step in part]) if by_steps else net(part)
+
+    run(x[:3])
+    net.forget(rows=torch.tensor([True, False, False]))
+    net.forget(rows=torch.tensor([True, False, True]))
+    output = run(x[3:])
+    whole, _ = double(make).sequence(x)
+    anew, _ = double(make).sequence(x[3:])
+    assert_same(output[:, 1], whole[3:, 1])
+    assert_same(output[:, [0, 2]], anew[:, [0, 2]])
+
+
+def test_no_gradient_flows_into_a_row_that_was_forgotten() -> None:
+    x = [*ragged([T] * N)]
+    gradients = []
+    for explicit in (True, False):
+        net = torchrnn.Sequential(double(CELLS["LSTM"]), nn.Tanh())
+        leaves = [step.clone().requires_grad_() for step in x]
+        for t, step in enumerate(x if explicit else leaves):
+            if t == 3:
+                net.forget(rows=torch.tensor([True, False, False]))
+            output = net.update_output(step) if explicit else net(step)
+        if explicit:
+            net.backward(x[-1], torch.ones_like(output))
+            net.backward_through_time()
+            gradients.append(torch.stack(net.get(0).grad_inputs))
+        else:
+            output.sum().backward()
+            gradients.append(torch.stack([leaf.grad for leaf in leaves]))
+    assert_same(gradients[0], gradients[1])
+    assert not gradients[0][:3, 0].any()
+    assert gradients[0][:3, 1:].any(-1).all()
+
+
+# ------------------------------------------------------------------ losses
+
+
+def test_a_masked_mean_over_all_real_steps() -> None:
+    lengths = [1, 4, 2]
+    scores = torch.randn(4, 3, 7, dtype=torch.float64)
+    targets = torch.randint(7, (4, 3))
+    mask = torchrnn.padding_mask(lengths, 4)
+    loss = torchrnn.MaskZeroCriterion(torchrnn.CrossEntropyCriterion())
+    loss.set_zero_mask(mask)
+    expected = nn.functional.cross_entropy(scores[~mask], targets[~mask])
+    torch.testing.assert_close(loss(scores.masked_fill(mask[..., None], math.nan), targets), expected)
+    grad = loss.backward(scores.masked_fill(mask[..., None], math.inf), targets)
+    assert torch.isfinite(grad).all()
+    assert not grad[mask].any()
+    by_steps = torchrnn.SequencerCriterion(torchrnn.MaskZeroCriterion(torchrnn.CrossEntropyCriterion()))
+    by_steps.set_zero_mask(mask)
+    means = [nn.functional.cross_entropy(s[~m], t[~m]) for s, t, m in zip(scores, targets, mask, strict=True)]
+    torch.testing.assert_close(by_steps(scores, targets), sum(means))
+    loss.set_zero_mask(torch.ones(4, 3, dtype=torch.bool))
+    assert loss(scores, targets) == 0
+    assert not loss.backward(scores, targets).any()
+
+
+ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "a length beyond the steps": (lambda: torchrnn.padding_mask([7], 6), ValueError, "between 0 and the 6 steps"),
+    "a negative length": (lambda: torchrnn.padding_mask([-1], 6), ValueError, "between 0 and the 6 steps"),
+    "fractions of steps": (lambda: torchrnn.padding_mask([1.5], 6), ValueError, "one int for each row"),
+    "no mask set": (
+        lambda: torchrnn.GRU(D, H).mask_zero()(torch.ones(2, D)),
+        ValueError,
+        "the mask must be given before",
+    ),
+    "no mask set in a layer": (lambda: torchrnn.MaskZero(nn.Tanh())(torch.ones(2, 2)), ValueError, "must be given"),
+    "no mask set in a loss": (
+        lambda: torchrnn.MaskZeroCriterion(torchrnn.MSECriterion())(torch.ones(2, 2), torch.ones(2, 2)),
+        ValueError,
+        "must be given",
+    ),
+    "a mask of another length": (
+        lambda: [
+            (net := torchrnn.SeqGRU(D, H).mask_zero()),
+            net.set_zero_mask(torch.zeros(2, 3)),
+            net(torch.ones(3, 3, D)),
+        ],
+        ValueError,
+        r"mask \(2, 3\) has 2 steps, the sequence 3",
+    ),
+    "a loss with a mask of another size": (
+        lambda: [
+            (loss := torchrnn.MaskZeroCriterion(torchrnn.MSECriterion())),
+            loss.set_zero_mask(torch.zeros(5)),
+            loss(torch.ones(2, 2), torch.ones(2, 2)),
+        ],
+        ValueError,
+        r"needs an input that begins with these dimensions; got \(2, 2\)",
+    ),
+    "rows that are no mask": (lambda: torchrnn.GRU(D, H).forget(rows=torch.tensor([1])), ValueError, "bool tensor"),
+    "empty samples": (
+        lambda: torchrnn.VariableLength(torchrnn.SeqGRU(D, H))([torch.ones(0, D)]),
+        ValueError,
+        "at least one step",
+    ),
+    "no samples": (lambda: torchrnn.VariableLength(torchrnn.SeqGRU(D, H))([]), ValueError, "at least one element"),
+    "a module that cannot mask": (
+        lambda: torchrnn.VariableLength(nn.LSTM(D, H)),
+        TypeError,
+        "must be a torchrnn.Module",
+    ),
+    "dimensions that are not there": (
+        lambda: torchrnn.zero_rows(torch.ones(2), 2),
+        ValueError,
+        "n_input_dims = 2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ERRORS.values(), ids=ERRORS.keys())
+def test_errors_say_what_to_do(call: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
