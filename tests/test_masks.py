@@ -336,6 +336,8 @@ ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         TypeError,
         "must be a torchrnn.Module",
     ),
+    "dimensions that are no int": (lambda: torchrnn.GRU(D, H).mask_zero(1.5), TypeError, "must be an integer; got 1.5"),
+    "fewer than no dimensions": (lambda: torchrnn.MaskZero(nn.Tanh(), -1), ValueError, "at least 0"),
     "dimensions that are not there": (
         lambda: torchrnn.zero_rows(torch.ones(2), 2),
         ValueError,

@@ -135,6 +135,13 @@ def require_n_input_dims(layer: object, value: int | None) -> int | None:
     return None if value is None else require_count(layer, value, "n_input_dims")
 
 
+def require_row_dims(layer: object, value: int | None) -> int | None:
+    """``value`` itself: None, or the number of dimensions of one row of what is masked, 0 for indices."""
+    if value is not None and require_int(layer, value, "n_input_dims") < 0:
+        raise ValueError(f"{_name(layer)}: n_input_dims must be at least 0, which is for indices; got {value}.")
+    return value
+
+
 def _name(layer: object) -> str:
     """The name of a layer's class; functions give their own name."""
     return layer if isinstance(layer, str) else type(layer).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from torchrnn.checks import require_module
+from torchrnn.checks import require_module, require_row_dims
 from torchrnn.masks import without_masked, zero_rows
 from torchrnn.module import Module
 from torchrnn.tree import Tree
@@ -32,7 +32,7 @@ class MaskZero(Module):
     def __init__(self, module: nn.Module, n_input_dims: int | None = None) -> None:
         super().__init__()
         self.module = require_module(self, module)
-        self.n_input_dims = n_input_dims
+        self.n_input_dims = require_row_dims(self, n_input_dims)
         self._zero_mask: Tensor | None = None
         self._mask_is_given = False
 

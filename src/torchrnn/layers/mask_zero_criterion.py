@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from torchrnn.checks import require_module
+from torchrnn.checks import require_module, require_row_dims
 from torchrnn.layers.criterion import Criterion
 from torchrnn.masks import zero_rows
 from torchrnn.tree import Tree, first_tensor
@@ -36,7 +36,7 @@ class MaskZeroCriterion(Criterion):
     def __init__(self, criterion: nn.Module, n_input_dims: int | None = None) -> None:
         super().__init__()
         self.criterion = require_module(self, criterion, "criterion")
-        self.n_input_dims = n_input_dims
+        self.n_input_dims = require_row_dims(self, n_input_dims)
         self._zero_mask: Tensor | None = None
         self._mask_is_given = False
 

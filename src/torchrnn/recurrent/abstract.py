@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from torchrnn.checks import require_row_dims
 from torchrnn.masks import ZeroMasked, with_lengths, with_mask, without_masked, zero_rows
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.remembered import Remembering
@@ -99,7 +100,8 @@ class AbstractRecurrent(Remembering):
     # ------------------------------------------------------------------ masks
 
     def mask_zero(self, n_input_dims: int | None = None) -> AbstractRecurrent:
-        self._masks, self._mask_input_dims, self._mask_is_given = True, n_input_dims, False
+        self._masks, self._mask_is_given = True, False
+        self._mask_input_dims = require_row_dims(self, n_input_dims)
         return self
 
     def set_zero_mask(self, mask: Tensor | None) -> None:

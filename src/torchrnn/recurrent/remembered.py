@@ -187,6 +187,7 @@ class Remembering(Module):
 
     def _forget_own(self) -> None:
         self._state = None
+        self._batch_size = None
         self._segments.clear()
         self._steps = 0
         self._given_state_gradients.clear()
