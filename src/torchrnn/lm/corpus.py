@@ -22,11 +22,15 @@ def built_in_text() -> str:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, line ends kept as they are, a byte order mark dropped.
+    """The text of a UTF-8 file, line ends kept as they are, a byte order mark dropped; or of torch-rnn's ``.h5`` data.
 
     Raises ``TextError`` for a file that is missing, unreadable, empty or not UTF-8.
     """
     path = Path(path)
+    if path.suffix == ".h5":
+        from torchrnn.lm.h5 import read_h5
+
+        return read_h5(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
