@@ -222,6 +222,24 @@ def test_samples_of_different_lengths() -> None:
             torch.testing.assert_close(end, output[-1])
 
 
+def test_lengths_go_through_a_stack() -> None:
+    lengths = [2, T, 4]
+    stack = torchrnn.Sequential(torchrnn.SeqLSTM(D, H), nn.Tanh(), torchrnn.Sequential(torchrnn.SeqGRU(H, H))).double()
+    output = stack(ragged(lengths), lengths)
+    for row, length in enumerate(lengths):
+        assert_same(output[:length, row], stack(ragged(lengths)[:length, row : row + 1])[:, 0])
+    both = torchrnn.BiSequencer(stack).double()
+    output = both(ragged(lengths), lengths)
+    for row, length in enumerate(lengths):
+        assert_same(output[:length, row], both(ragged(lengths)[:length, row : row + 1])[:, 0])
+
+
+def test_steps_that_are_sequences_may_have_other_lengths() -> None:
+    """The rows of a step are not its first dimension here."""
+    net = torchrnn.Recursor(torchrnn.Sequential(torchrnn.SeqLSTM(D, H), torchrnn.Select(0, -1), torchrnn.LSTM(H, H)))
+    assert [net(torch.randn(steps, 2, D)).shape for steps in (3, 5, 4)] == [(2, H)] * 3
+
+
 # ------------------------------------------------------------------ rows that begin anew
 
 
@@ -335,6 +353,41 @@ ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: torchrnn.VariableLength(nn.LSTM(D, H)),
         TypeError,
         "must be a torchrnn.Module",
+    ),
+    "lengths of too few rows": (
+        lambda: torchrnn.SeqGRU(D, H)(torch.ones(3, 2, D), [2]),
+        ValueError,
+        "one for each of the 2 rows",
+    ),
+    "rows of another batch": (
+        lambda: [
+            (net := torchrnn.GRU(D, H)),
+            net(torch.ones(3, D)),
+            net.forget(torch.tensor([True])),
+            net(torch.ones(3, D)),
+        ],
+        ValueError,
+        "given 1 rows; the batch has 3",
+    ),
+    "a mask of another batch": (
+        lambda: [(net := torchrnn.SeqGRU(D, H).mask_zero()), net.set_zero_mask([[1]] * 3), net(torch.ones(3, 3, D))],
+        ValueError,
+        "has 1 rows, the batch 3",
+    ),
+    "a state of another size": (
+        lambda: torchrnn.GRU(D, H).sequence(torch.ones(3, 2, D), torch.zeros(1, H)),
+        ValueError,
+        "must have the shapes",
+    ),
+    "a state of another dtype": (
+        lambda: torchrnn.GRU(D, H).sequence(torch.ones(3, 2, D), torch.zeros(2, H).double()),
+        ValueError,
+        "must be of",
+    ),
+    "samples for a batch-first module": (
+        lambda: torchrnn.VariableLength(torchrnn.VanillaRNN(D, H)),
+        ValueError,
+        "batch_first",
     ),
     "dimensions that are no int": (lambda: torchrnn.GRU(D, H).mask_zero(1.5), TypeError, "must be an integer; got 1.5"),
     "fewer than no dimensions": (lambda: torchrnn.MaskZero(nn.Tanh(), -1), ValueError, "at least 0"),

@@ -118,10 +118,33 @@ def test_forward_and_backward_in_turns_are_deferred(make: Make) -> None:
     net = made(make)
     for x, g in zip(xs, gs, strict=True):
         net.update_output(x)
-        assert net.backward(x, g) is None
+        assert (net.backward(x, g) is None) == (x is not xs[0])
     assert all(not p.grad.any() for p in net.parameters())
     earliest = net.backward_through_time()
     assert_same([earliest, *(p.grad for p in net.parameters())], [expected[0], *expected[T:]])
+
+
+@every_time_net
+@pytest.mark.parametrize("online", [False, True])
+def test_a_single_call_goes_back_at_once(make: Make, online: bool) -> None:
+    xs, gs = data(steps=1)
+    expected = by_autograd(made(make), xs, gs)
+    net = made(make)
+    if online:
+        net.backward_online()
+    net.update_output(xs[0])
+    grad = net.backward(xs[0], gs[0])
+    assert_same([grad, *(p.grad for p in net.parameters())], expected)
+
+
+def test_a_single_call_is_not_taken_back_after_its_gradients_were_used() -> None:
+    xs, gs = data(steps=3)
+    net = made(NETS["recurrent under stateless"])
+    for x, g in zip(xs, gs, strict=True):
+        net.update_output(x)
+        assert net.backward(x, g) is not None
+        net.update_parameters(0.1)
+        net.zero_grad_parameters()
 
 
 @every_time_net
@@ -223,7 +246,8 @@ def test_updates_without_stored_gradients(by: str) -> None:
         net.get(1).update_parameters(0.1)
         expected[:2] = [torch.zeros_like(g) for g in expected[:2]]
     assert_same(list(net.parameters()), [b - 0.1 * g for b, g in zip(before, expected, strict=True)])
-    assert all(not p.grad.any() for p in net.parameters())
+    stored = [p.grad.any() for p in net.parameters()]
+    assert stored == ([True, True] if by == "the recurrent module alone" else [False, False]) + [False] * 6
 
 
 def test_one_call_and_its_update() -> None:
@@ -283,14 +307,13 @@ def test_nothing_is_kept_where_it_would_pile_up() -> None:
         for _ in range(20):
             net.update_output(x)
         assert len(net._tape.kept) == 1
-        net.training()
+        net.train()
         for _ in range(20):
             net.backward(x, net.update_output(x))
         kept = 20 if net.is_recurrent else 0
         assert len(net._tape.kept) == kept
         for _ in range(5):
-            net.update_output(x)
-            net.update_grad_input(x, net.output)
+            net.update_grad_input(x, net.update_output(x))
         assert len(net._tape.kept) <= (25 if net.is_recurrent else 1)
         net.forget()
         assert net._tape.kept == []
@@ -376,6 +399,91 @@ def test_a_failed_forward_leaves_the_calls_alone() -> None:
         net.update_output(torch.randn(N, D + 1).double())
     net.backward(X[1], G[1])
     net.backward(X[0], G[0])
+
+
+def test_gradients_end_where_a_state_was_set_or_cut() -> None:
+    for cut in (lambda gru: gru.set_hidden_state(None, torch.zeros(N, H).double()), lambda gru: gru.detach_state()):
+        gru = torchrnn.GRU(D, H).double().backward_online()
+        gru.update_output(X[0])
+        cut(gru)
+        gru.update_output(X[1])
+        gru.backward(X[1], G[1])
+        assert not gru.backward(X[0], torch.zeros_like(G[0])).any()
+
+
+def test_a_part_has_no_calls_of_its_own() -> None:
+    net = torchrnn.Sequential(torchrnn.GRU(D, H), nn.Tanh()).double()
+    net.update_output(X[0])
+    with pytest.raises(ValueError, match="call update_output first"):
+        net.get(0).backward(X[0], G[0])
+
+
+def test_a_state_that_was_changed_in_place_is_noticed() -> None:
+    gru = torchrnn.GRU(D, H).double()
+    gru.update_output(X[0]).mul_(0)
+    with pytest.raises(ValueError, match="changed in place"):
+        gru.update_output(X[1])
+    net = torchrnn.Sequencer(torchrnn.Sequential(torchrnn.GRU(D, H), nn.ReLU(inplace=True)))
+    with pytest.raises(ValueError, match="changed in place"):
+        net(torch.randn(2, N, D))
+
+
+def test_names_of_lists_are_not_for_layers() -> None:
+    class Cell(torchrnn.GRU):
+        def __init__(self) -> None:
+            super().__init__(D, H)
+            self.inputs = nn.Linear(D, D)
+
+    with pytest.raises(ValueError, match="'inputs' is the list of the inputs of all steps"):
+        Cell()
+
+
+def test_a_layer_may_be_called_output_and_training_is_a_bool() -> None:
+    class Net(torchrnn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.output = nn.Linear(D, H)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.dropout(self.output(x), 0.5, self.training)
+
+    net = Net().double()
+    assert net.backward(X[0], net.update_output(X[0])).shape == X[0].shape
+    assert net.evaluate().training is False
+
+
+def test_parameters_may_be_states() -> None:
+    gru, start = torchrnn.GRU(D, H), nn.Parameter(torch.zeros(N, H))
+    before = [name for name, _ in gru.named_parameters()]
+    gru.set_hidden_state(0, start)
+    gru(torch.randn(N, D)).sum().backward()
+    assert start.grad is not None
+    gru.set_hidden_state(None, nn.Parameter(torch.zeros(N, H)))
+    gru(torch.randn(N, D))
+    assert [name for name, _ in gru.named_parameters()] == before
+    assert copy.deepcopy(gru)._start_state.requires_grad
+    gru.double()(torch.randn(N, D).double())  # states move along
+
+
+def test_flat_gradients_survive_zero_grad() -> None:
+    net = torchrnn.Sequential(nn.Linear(D, H)).double()
+    _, grads = net.get_parameters()
+    net(X[0]).sum().backward()
+    net.zero_grad()
+    assert not grads.any()
+    net(X[0]).sum().backward()
+    assert grads.any()
+
+
+def test_keeping_steps_costs_the_same_for_each() -> None:
+    """Calls forward touch only the calls that were gone back through, however many are kept."""
+    gru = torchrnn.GRU(D, H).double().backward_online()
+    for _ in range(50):
+        gru.update_output(X[0])
+    assert gru._tape.reached == []
+    gru.backward(X[0], G[0])
+    gru.update_output(X[0])
+    assert gru.grad_inputs == []
 
 
 def test_copies_and_files_leave_the_calls_behind() -> None:

@@ -130,6 +130,27 @@ def require_number(layer: object, value: Any, name: str) -> float:
     return value
 
 
+def require_positive(layer: object, value: Any, name: str) -> float:
+    """``value`` itself, which must be a number above zero."""
+    if not require_number(layer, value, name) > 0:
+        raise ValueError(f"{_name(layer)}: {name} must be positive; got {value}.")
+    return float(value)
+
+
+def require_probability(layer: object, value: Any, name: str) -> float:
+    """``value`` itself, which must be a number from 0 to 1."""
+    if not 0 <= require_number(layer, value, name) <= 1:
+        raise ValueError(f"{_name(layer)}: {name} must be a probability, 0 to 1; got {value}.")
+    return float(value)
+
+
+def require_chance(layer: object, value: Any, name: str) -> float:
+    """``value`` itself, which must be a probability other than 1: where all is dropped, nothing can make up for it."""
+    if not 0 <= require_number(layer, value, name) < 1:
+        raise ValueError(f"{_name(layer)}: {name} must be a probability of at least 0 and less than 1; got {value}.")
+    return float(value)
+
+
 def require_n_input_dims(layer: object, value: int | None) -> int | None:
     """``value`` itself: None, or the number of dimensions of one row of a batch."""
     return None if value is None else require_count(layer, value, "n_input_dims")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from torchrnn.scan.reference import Cell
-from torchrnn.tree import Tree, first_tensor, zeros_like
+from torchrnn.tree import Tree, batch_size, first_tensor, zeros_like
 
 
 def zero_rows(input: Tree, n_input_dims: int) -> Tensor:
@@ -35,8 +35,13 @@ def zero_rows(input: Tree, n_input_dims: int) -> Tensor:
     return zeros.flatten(-n_input_dims).all(-1) if n_input_dims > 1 else zeros.all(-1) if n_input_dims else zeros
 
 
-def padding_mask(lengths: Tensor | list[int], n_steps: int) -> Tensor:
+def padding_mask(lengths: Tensor | list[int], n_steps: int, n_rows: int | None = None) -> Tensor:
     """Which steps lie behind the end of their row: (T, N), true where ``t >= lengths[n]``.
+
+    Arguments:
+        lengths: the number of steps of each row, (N,).
+        n_steps: T.
+        n_rows: N, where ``lengths`` are to be checked against it.
 
     >>> import torch, torchrnn
     >>> torchrnn.padding_mask([1, 3], 3)
@@ -47,6 +52,8 @@ def padding_mask(lengths: Tensor | list[int], n_steps: int) -> Tensor:
     lengths = torch.as_tensor(lengths)
     if lengths.dim() != 1 or lengths.is_floating_point():
         raise ValueError(f"lengths must be one int for each row, (N,); got {describe_lengths(lengths)}.")
+    if n_rows is not None and len(lengths) != n_rows:
+        raise ValueError(f"lengths must be one for each of the {n_rows} rows; got {describe_lengths(lengths)}.")
     if lengths.numel() and not (int(lengths.min()) >= 0 and int(lengths.max()) <= n_steps):
         raise ValueError(f"lengths must lie between 0 and the {n_steps} steps; got {describe_lengths(lengths)}.")
     return torch.arange(n_steps, device=lengths.device)[:, None] >= lengths
@@ -122,6 +129,11 @@ def with_mask(inputs: Tree, mask: Tensor) -> Tree:
     return list(zip(inputs, mask, strict=True)) if isinstance(inputs, list) else (inputs, mask)
 
 
-def with_lengths(cell: Cell, inputs: Tree, lengths: Tensor | list[int] | None, n_steps: int) -> tuple[Cell, Tree]:
-    """The cell and the inputs of a ragged batch, where ``lengths`` are given."""
-    return (cell, inputs) if lengths is None else (Held(cell), with_mask(inputs, padding_mask(lengths, n_steps)))
+def with_lengths(cell: Cell, steps: Tree, lengths: Tensor | list[int] | None, inputs: Tree) -> tuple[Cell, Tree]:
+    """The cell and the steps that it takes of ``inputs`` in a ragged batch, where ``lengths`` are given."""
+    if lengths is None or not len(inputs):
+        return cell, steps
+    first = first_tensor(inputs)
+    device = None if first is None else first.device
+    mask = padding_mask(lengths, len(inputs), batch_size(inputs)).to(device)
+    return Held(cell), with_mask(steps, mask)

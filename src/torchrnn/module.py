@@ -16,26 +16,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Mode(int):
-    """``module.training``: true while training; called, as in Torch7, it puts the module into training mode."""
-
-    _module: Module
-
-    def __new__(cls, module: Module) -> Mode:
-        mode = super().__new__(cls, module._training)
-        mode._module = module
-        return mode
-
-    def __call__(self) -> Module:
-        return self._module.train()
-
-    def __repr__(self) -> str:
-        return repr(bool(self))
-
-    def __reduce__(self) -> Any:
-        return bool, (bool(self),)
-
-
 class Module(ExplicitProtocol):
     """A module of two worlds: PyTorch's autograd, and the explicit forward and backward calls of Torch7.
 
@@ -72,24 +52,15 @@ class Module(ExplicitProtocol):
 
     takes_sequences = False
     """Whether one call takes a whole sequence, so that gradients do not flow from call to call."""
-    _training: bool = True
-
     # ------------------------------------------------------------------ training and evaluation
-
-    @property  # type: ignore[override]
-    def training(self) -> Mode:
-        return Mode(self)
-
-    @training.setter
-    def training(self, mode: bool) -> None:
-        self._training = bool(mode)
 
     def train(self, mode: bool = True) -> Self:
         """Put this module and all inside into training mode; a real switch forgets."""
-        if bool(mode) != self._training:
+        was_training = self.training
+        super().train(mode)
+        if self.training != was_training:
             self._forget_calls()
             self._forget_own()
-        super().train(mode)
         return self
 
     def evaluate(self) -> Self:
@@ -141,6 +112,12 @@ class Module(ExplicitProtocol):
             else:
                 module._forget_calls()
                 module._forget_own()
+        return self
+
+    def detach_state(self) -> Self:
+        """Keep the states but not their history: autograd ends here (truncated backpropagation through time)."""
+        for module in self._own_modules():
+            module._detach_own()
         return self
 
     def remember(self, mode: str = "both") -> Self:
@@ -226,7 +203,7 @@ class Module(ExplicitProtocol):
             module._reinforce_own(reward)
 
     def clear_state(self) -> Self:
-        """`forget`, and drop outputs, gradients of inputs and start states: nothing but the model is left."""
+        """`forget`, and drop start states: nothing but the model is left."""
         self.forget()
         for module in self._own_modules():
             module._clear_own()
@@ -236,6 +213,9 @@ class Module(ExplicitProtocol):
 
     def _forget_own(self) -> None:
         """Drop what this very module remembers; `forget` calls it on every module inside."""
+
+    def _detach_own(self) -> None:
+        """Cut what this very module remembers from its history."""
 
     def _forget_rows(self, rows: Tensor) -> None:
         """Drop what this very module remembers of some rows."""
@@ -247,7 +227,8 @@ class Module(ExplicitProtocol):
         """Take the reward for what this very module drew; `reinforce` calls it on every module inside."""
 
     def _clear_own(self) -> None:
-        self.output = self.grad_input = self._tape = None
+        """Drop what `forget` leaves; `clear_state` calls it on every module inside."""
+        self._tape = None
 
     def _nearest_modules(self, within: nn.Module | None = None) -> Iterator[Module]:
         """The modules of this library that are children, directly or in modules of PyTorch."""

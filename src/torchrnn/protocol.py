@@ -30,13 +30,9 @@ class ExplicitProtocol(nn.Module):
     rho: int = DEFAULT_RHO
     """How many steps, or calls, are kept for backward."""
 
-    output: Tree = None
-    """What the last `update_output` gave."""
-    grad_input: Tree = None
-    """What the last `backward` or `update_grad_input` gave."""
-
     _tape: Tape | None = None
     _online: bool = False
+    _is_flat: bool = False
 
     # ------------------------------------------------------------------ one call forward, one call back
 
@@ -47,15 +43,13 @@ class ExplicitProtocol(nn.Module):
         such as ``lengths``, go to ``forward``.
         """
         if not torch.is_grad_enabled():
-            self.output = self(input, **options)
-            return self.output
+            return self(input, **options)
         if self._tape is None or self._tape.module is not self:
             self._tape = Tape(self)
         for part in self._protocol_modules():
             if part.is_recurrent:
                 part._tape = self._tape
-        self.output = self._tape.record(input, options, limit=self._call_limit() if self.training else 1)
-        return self.output
+        return self._tape.record(input, options, limit=self._call_limit() if self.training else 1)
 
     def update_grad_input(self, input: Tree, grad_output: Tree) -> Tree:
         """The gradient of ``input``, the one of the last call that was not yet gone back through.
@@ -63,14 +57,12 @@ class ExplicitProtocol(nn.Module):
         Its structure is the structure of ``input``; entries that have no gradient, such as indices, get zeros.
         ``None`` while backward through time is deferred (see `backward_through_time`).
         """
-        self.grad_input = self._require_tape("update_grad_input").update_grad_input(
-            input, grad_output, online=self._online
-        )
-        return self.grad_input
+        tape = self._require_tape("update_grad_input", own=True)
+        return tape.update_grad_input(input, grad_output, online=self._online)
 
     def acc_grad_parameters(self, input: Tree, grad_output: Tree, scale: float = 1.0) -> None:
         """Add ``scale`` times the gradients of the parameters; `update_grad_input` comes first."""
-        self._add_gradients(self._require_tape("acc_grad_parameters").acc_grad_parameters(input, scale))
+        self._add_gradients(self._require_tape("acc_grad_parameters", own=True).acc_grad_parameters(input, scale))
 
     def backward(self, input: Tree, grad_output: Tree, scale: float = 1.0) -> Tree:
         """`update_grad_input`, then `acc_grad_parameters`; returns the gradient of ``input``."""
@@ -80,7 +72,8 @@ class ExplicitProtocol(nn.Module):
 
     def acc_update_grad_parameters(self, input: Tree, grad_output: Tree, lr: float) -> None:
         """Move the parameters by ``-lr`` times their gradients, which are not stored."""
-        self._descend(self._require_tape("acc_update_grad_parameters").acc_grad_parameters(input, 1.0), lr)
+        tape = self._require_tape("acc_update_grad_parameters", own=True)
+        self._descend(tape.acc_grad_parameters(input, 1.0, stored=False), lr)
 
     def backward_update(self, input: Tree, grad_output: Tree, lr: float) -> Tree:
         """`update_grad_input`, then `acc_update_grad_parameters`; returns the gradient of ``input``."""
@@ -110,8 +103,7 @@ class ExplicitProtocol(nn.Module):
     def update_grad_input_through_time(self, step: int | None = None, rho: int | None = None) -> Tree:
         """The first half of `backward_through_time`: the gradients of the inputs."""
         tape = self._require_tape("update_grad_input_through_time")
-        self.grad_input = tape.update_grad_input_through_time(step, self._call_limit() if rho is None else rho)
-        return self.grad_input
+        return tape.update_grad_input_through_time(step, self._call_limit() if rho is None else rho)
 
     def acc_grad_parameters_through_time(self) -> None:
         """The second half: the gradients of the parameters in the calls that the first half went through."""
@@ -146,16 +138,21 @@ class ExplicitProtocol(nn.Module):
         """One step of gradient descent, ``p -= lr * p.grad``; deferred calls go back through time first."""
         if self._tape is not None and self._tape.is_waiting:
             self.backward_update_through_time(lr)
-            return
         self._descend([(p, p.grad) for p in self.parameters() if p.grad is not None], lr)
 
     def get_parameters(self) -> tuple[Tensor, Tensor]:
         """All parameters and all their gradients, each as one flat tensor (n,) that the module lives in.
 
         Changing the flat tensors changes the module and the other way round. Tied parameters stand there once. Call
-        it after moving the module to its device and dtype; a second call gives views of the same memory.
+        it after moving the module to its device and dtype; a second call gives views of the same memory. An optimizer
+        is to call ``zero_grad(set_to_none=False)``, or it lets go of these gradients.
         """
+        self._is_flat = True
         return flatten_parameters(list(self.parameters()))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As in PyTorch, but gradients that `get_parameters` gave out are set to zero in their place."""
+        super().zero_grad(set_to_none=set_to_none and not self._is_flat)
 
     # ------------------------------------------------------------------ the tape
 
@@ -170,27 +167,27 @@ class ExplicitProtocol(nn.Module):
         if self._tape is not None:
             self._tape.clear()
 
-    def _require_tape(self, method: str) -> Tape:
-        if self._tape is None:
+    def _require_tape(self, method: str, own: bool = False) -> Tape:
+        if self._tape is None or (own and self._tape.module is not self):
             raise ValueError(f"{method}: call update_output first; it keeps what backward needs (forward does not).")
         return self._tape
 
-    def _own_gradients(self, gradients: Gradients) -> Gradients:
-        own = {id(parameter) for parameter in self.parameters()}
-        return [(p, grad) for p, grad in gradients if id(p) in own]
-
     def _add_gradients(self, gradients: Gradients) -> None:
-        for parameter, grad in self._own_gradients(gradients):
+        for parameter, grad in gradients:
             if parameter.grad is None:
                 parameter.grad = grad.clone()
             else:
                 parameter.grad.data.add_(grad)
 
     def _descend(self, gradients: Gradients, lr: float) -> None:
+        """Move own parameters; the gradients of others, for which a container was called, are stored."""
+        own = {id(parameter) for parameter in self.parameters()}
         # Through .data, as Torch7 does it: calls that were kept see the new values when they go back.
-        for parameter, grad in self._own_gradients(gradients):
-            parameter.data.add_(grad, alpha=-lr)
+        for parameter, grad in gradients:
+            if id(parameter) in own:
+                parameter.data.add_(grad, alpha=-lr)
+        self._add_gradients([(parameter, grad) for parameter, grad in gradients if id(parameter) not in own])
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and files: the model and what it remembers, without the calls that were kept."""
-        return {**self.__dict__, "_tape": None, "output": None, "grad_input": None}
+        return {**self.__dict__, "_tape": None}

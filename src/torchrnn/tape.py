@@ -30,6 +30,8 @@ class Segment:
     """A sequence: stacked, (T, ...), or a list of T steps; so are the outputs and the states."""
     initial: Tree
     """The state before the first of the steps."""
+    source: Tree
+    """The same state as it was remembered, with its history."""
     first_step: int
     through_time: bool
     """Whether the gradient of `initial` goes on to the call before (a step) or ends here (a sequence)."""
@@ -42,6 +44,11 @@ class Segment:
     length: int = 0
     grad_inputs: Tree = None
     grad_initial: Tree = None
+
+    def detach(self) -> None:
+        """Keep the values but not the graphs behind them."""
+        self.inputs, self.initial, self.source = detached((self.inputs, self.initial, self.source))
+        self.outputs, self.states, self.final = detached((self.outputs, self.states, self.final))
 
     def keep_states(self, states: Tree) -> None:
         self.states = states
@@ -64,16 +71,25 @@ class Kept:
         self.parameter_gradients: list[tuple[Tensor, Tensor]] | None = None
 
     def gradients(
-        self, grad_output: Tree, parameters: Sequence[Tensor], carried: dict[Remembering, Tree], retain_graph: bool
+        self,
+        grad_output: Tree,
+        parameters: Sequence[Tensor],
+        carried: dict[Remembering, tuple[Tree, Tree]],
+        retain_graph: bool,
     ) -> Tree:
         """Go back through this call: returns the gradient of its input, and moves `carried` to the call before.
 
-        `carried` holds, for each recurrent module, the gradient of its state after this call.
+        `carried` holds, for each recurrent module, a state and its gradient. It enters this call if that is the state
+        that the call ended in, and not one that was set or cut since.
         """
         flow: list[tuple[Tensor, Tensor]] = list(_pairs(self.output, grad_output))
         for cell, segment in {segment.cell: segment for segment in self.segments}.items():
             if cell in carried:
-                flow += _pairs(segment.final, carried.pop(cell))
+                state, grad = carried.pop(cell)
+                flow += _pairs(segment.final, grad) if state is segment.final else []
+            given = cell.take_given_state_gradient(segment.last_step)
+            if given is not None:
+                flow += _pairs(segment.final, given)
         cuts = [segment for segment in self.segments if segment.is_cut]
         sources = tree_leaves([self.leaves, [s.inputs for s in self.segments], [s.initial for s in cuts], parameters])
         wanted = {id(leaf): leaf for leaf in sources if isinstance(leaf, Tensor) and leaf.requires_grad}
@@ -96,7 +112,7 @@ class Kept:
         for segment in cuts:
             segment.grad_initial = tree_map(gradient, segment.initial)
             if segment.through_time:
-                carried[segment.cell] = segment.grad_initial
+                carried[segment.cell] = segment.source, segment.grad_initial
         self.parameter_gradients = [
             (parameter, grad) for parameter in parameters if (grad := found.get(id(parameter))) is not None
         ]
@@ -109,6 +125,10 @@ class Tape:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.kept: list[Kept] = []
+        self.reached: list[Kept] = []
+        """The calls that this way back has gone through."""
+        self.first_alone: list[tuple[Tensor, Tensor | None, Tensor]] | None = None
+        """What the first call did to gradients when it went back alone: parameter, gradient before, gradient added."""
         self.recording: Kept | None = None
         self.depth = 0
         """How many recurrent modules are running inside one another right now."""
@@ -126,11 +146,12 @@ class Tape:
         self._start_sweep()
 
     def _start_sweep(self) -> None:
-        self.carried: dict[Remembering, Tree] = {}
-        for kept in self.kept:
+        self.carried: dict[Remembering, tuple[Tree, Tree]] = {}
+        for kept in self.reached:
             for segment in kept.segments:
                 segment.grad_inputs = None
                 segment.grad_initial = None
+        self.reached.clear()
 
     @property
     def through_time(self) -> bool:
@@ -140,6 +161,7 @@ class Tape:
 
     def clear(self) -> None:
         self.kept.clear()
+        self.first_alone = None
         self.forgotten = 0
         self._restart()
 
@@ -149,6 +171,7 @@ class Tape:
         """Run the module on `input` and keep what backward needs; at most `limit` calls are kept."""
         if not self.through_time:
             del self.kept[self.next_input :]
+        self._take_back_first()
         kept = Kept(input)
         self.recording = kept
         try:
@@ -177,17 +200,20 @@ class Tape:
         _check_grad_output(kept.output, grad_output)
         if self.deferred is None:
             # Forward and backward taking turns: every earlier call has its gradOutput already, and none of them
-            # could go back yet. Otherwise the calls come in reverse order and each goes back at once.
-            in_turns = index == 0 or self.kept[index - 1].grad_output is not None
+            # could go back yet. Otherwise the calls come in reverse order and each goes back at once. The very first
+            # call could be either: it goes back at once, which is taken back when another forward shows the turns.
+            in_turns = index > 0 and self.kept[index - 1].grad_output is not None
             self.deferred = self.through_time and not online and in_turns
+            if self.through_time and not online and len(self.kept) == 1 and not self.forgotten:
+                kept.grad_output, self.first_alone = grad_output, []
         self.next_input = index
         if self.deferred:
             kept.grad_output = grad_output
             return None
         return self._go_back(kept, grad_output)
 
-    def acc_grad_parameters(self, input: Tree, scale: float) -> list[tuple[Tensor, Tensor]]:
-        """The gradients of the parameters in the next call on the way back, times `scale`."""
+    def acc_grad_parameters(self, input: Tree, scale: float, stored: bool = True) -> list[tuple[Tensor, Tensor]]:
+        """The gradients of the parameters in the next call on the way back, times `scale`, to be `stored` or not."""
         index = self._take("acc_grad_parameters", self.next_parameters, input)
         if index < self.next_input:
             raise ValueError(
@@ -203,7 +229,28 @@ class Tape:
         if not self.through_time:
             del self.kept[index:]
             self.next_input = min(self.next_input, index)
+        if self.first_alone is not None and stored:
+            kept.scale = scale
+            self.first_alone = [(p, None if p.grad is None else p.grad.clone(), grad) for p, grad in gradients]
+        elif self.first_alone is not None:
+            kept.grad_output = self.first_alone = None
         return gradients
+
+    def _take_back_first(self) -> None:
+        """Undo what the first call did alone, since it turns out to be one of calls in turns, which are deferred."""
+        if self.first_alone is None:
+            return
+        after = [grad if before is None else before + grad for _, before, grad in self.first_alone]
+        done = [p.grad for p, _, _ in self.first_alone]
+        if all(now is not None and torch.equal(now, expected) for now, expected in zip(done, after, strict=True)):
+            for p, before, _ in self.first_alone:
+                if before is None:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad.data.copy_(before)
+        else:
+            self.kept[0].grad_output = None  # it has been used in the meantime
+        self.first_alone = None
 
     def _take(self, method: str, position: int, input: Tree) -> int:
         """The index of the call that comes next on the way back, which must have had this `input`."""
@@ -225,11 +272,7 @@ class Tape:
         return position - 1
 
     def _go_back(self, kept: Kept, grad_output: Tree) -> Tree:
-        for segment in kept.segments:
-            given = segment.cell.take_given_state_gradient(segment.last_step)
-            if given is not None:
-                before = self.carried.get(segment.cell)
-                self.carried[segment.cell] = given if before is None else _sum(before, given)
+        self.reached.append(kept)
         parameters = [p for p in self.module.parameters() if p.requires_grad]
         return kept.gradients(grad_output, parameters, self.carried, retain_graph=self.through_time)
 
@@ -242,6 +285,9 @@ class Tape:
 
     def update_grad_input_through_time(self, step: int | None, rho: int) -> Tree:
         """Go back through at most `rho` calls from call `step`; returns the earliest gradient of an input."""
+        if self.first_alone is not None:
+            self._take_back_first()
+            self._restart()
         if self.deferred is False:
             newest = self.next_input
         else:
@@ -295,7 +341,8 @@ def _same_leaf(a: Any, b: Any) -> bool:
         return bool(a == b)
     if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
         return False
-    return (a.data_ptr() == b.data_ptr() and a.stride() == b.stride()) or torch.equal(a, b)
+    same_memory = a.data_ptr() == b.data_ptr() and a.stride() == b.stride()
+    return same_memory or torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
 
 
 def _check_grad_output(output: Tree, grad_output: Tree) -> None:

@@ -25,6 +25,11 @@ def as_leaves(tree: Tree) -> Tree:
     return tree_map(lambda leaf: leaf.detach().requires_grad_() if is_differentiable(leaf) else leaf, tree)
 
 
+def with_gradients(tree: Tree) -> Tree:
+    """The same values with gradients wanted; those that have a history keep it."""
+    return tree_map(lambda leaf: leaf if isinstance(leaf, Tensor) and leaf.requires_grad else as_leaves(leaf), tree)
+
+
 def zeros_like(tree: Tree) -> Tree:
     return tree_map(lambda leaf: torch.zeros_like(leaf.detach()) if isinstance(leaf, Tensor) else leaf, tree)
 
@@ -40,3 +45,11 @@ def describe(tree: Tree) -> str:
     if isinstance(tree, list | tuple):
         return "[" + ", ".join(describe(part) for part in tree) + "]"
     return type(tree).__name__
+
+
+def batch_size(inputs: Tree) -> int | None:
+    """The rows of a sequence: the second dimension of a tensor (T, N, ...), the first of a step in a list."""
+    if isinstance(inputs, Tensor):
+        return inputs.shape[1] if inputs.dim() > 1 else None
+    leaf = first_tensor(inputs[0]) if inputs else None
+    return None if leaf is None or leaf.dim() == 0 else leaf.shape[0]

@@ -39,7 +39,7 @@ class NormStabilizer(AbstractRecurrent):
         return torch.zeros_like(input)
 
     def step(self, h: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        if not self._training:
+        if not self.training:
             return h, h
         began = (last == 0).all(dim=-1)  # a first step, or one after a masked one, has nothing to be compared with
         change = torch.where(began, 0, h.norm(dim=-1) - last.norm(dim=-1))

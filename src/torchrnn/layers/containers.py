@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from torchrnn.checks import require_module, require_table
 from torchrnn.module import Module
@@ -77,7 +77,7 @@ class Sequential(Container):
     """Modules one after the other: ``y = m_n(... m_1(m_0(x)))``.
 
     Shapes: the input is what the first module takes (a tensor or a table), the output what the last one
-    gives.
+    gives. ``forward(input, lengths)`` hands the lengths of a ragged batch to the sequence modules among them.
 
     Differs from ``torch.nn.Sequential``: it has the explicit protocol of `Module`.
 
@@ -88,10 +88,11 @@ class Sequential(Container):
     (torch.Size([3, 6]), Tanh())
     """
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: Any, lengths: Tensor | list[int] | None = None) -> Any:
         output = input
         for module in self:
-            output = module(output)
+            is_ragged = isinstance(module, Sequential) or (isinstance(module, Module) and module.takes_sequences)
+            output = module(output) if lengths is None or not is_ragged else module(output, lengths)
         return output
 
 

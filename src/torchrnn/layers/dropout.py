@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torchrnn.checks import require_tensor
+from torchrnn.checks import require_chance, require_probability, require_tensor
+from torchrnn.layers.sequence_mask import SequenceMask
 from torchrnn.module import Module
 
 
@@ -35,14 +36,11 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, v1: bool = False, lazy: bool = False, mono: bool = False) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: p must be a probability of at least 0 and less than 1; got {p}.")
-        self.p = p
+        self.p = require_chance(self, p, "p")
         self.v1 = v1
         self.lazy = lazy
         self.mono = mono
-        self._mask: Tensor | None = None
-        self._drawn_for: tuple[object, ...] = ()
+        self._mask = SequenceMask()
 
     def noise(self, input: Tensor) -> Tensor:
         """A new mask for ``input``, scaled already: of its shape, or one row of it with ``mono``."""
@@ -59,28 +57,11 @@ class Dropout(Module):
             return input
         if not self.lazy:
             return input * self.noise(input)
-        return self._sequence_dropout(input)
-
-    def _sequence_dropout(self, input: Tensor) -> Tensor:
         shape = input.shape[1:] if self.mono and input.dim() > 1 else input.shape
-        drawn_for = (input.dim(), shape, input.dtype, input.device)
-        if self._mask is None or self._drawn_for != drawn_for:
-            self._mask, self._drawn_for = self.noise(input), drawn_for
-        mask = self._mask
-        output = input * mask
-
-        def redraw(_: Tensor) -> None:
-            if self._mask is mask:
-                self._mask = None
-
-        if torch.is_grad_enabled():
-            # An input that needs no gradient, such as data, must not hide that a gradient came back.
-            output = output if output.requires_grad else output.requires_grad_()
-            output.register_hook(redraw)  # type: ignore[no-untyped-call]
-        return output
+        return self._mask.times(input, self.noise, (input.dim(), shape, input.dtype, input.device))
 
     def _forget_own(self) -> None:
-        self._mask = None
+        self._mask.forget()
 
     def extra_repr(self) -> str:
         return f"{self.p}, v1={self.v1}, lazy={self.lazy}, mono={self.mono}"
@@ -101,9 +82,7 @@ class TotalDropout(Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"TotalDropout: p must be a probability, 0 to 1; got {p}.")
-        self.p = p
+        self.p = require_probability(self, p, "p")
 
     def noise(self, input: Tensor) -> Tensor:
         """A new m, 0-dim."""

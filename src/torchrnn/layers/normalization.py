@@ -98,7 +98,7 @@ class BatchNormalization(Module):
                 f"BatchNormalization: input must be a batch (N, {self.n}); got {tuple(input.shape)}. "
                 "Flatten further dimensions first, for example with View(-1, n)."
             )
-        by_batch = bool(self.training) and input.shape[0] > 1
+        by_batch = self.training and input.shape[0] > 1
         mean, var = self.running_mean, self.running_var
         return F.batch_norm(input, mean, var, self.weight, self.bias, by_batch, self.momentum, self.eps)
 

@@ -46,7 +46,7 @@ class Report(Protocol):
 @torch.no_grad()
 def evaluate(model: LanguageModel, batches: Batches) -> float:
     """The mean loss of ``batches`` in nats per character, read from a fresh state, which is dropped at the end."""
-    was_training = bool(model.training)
+    was_training = model.training
     model.eval()
     model.reset_states()
     losses = [cross_entropy(model(x).flatten(0, 1), y.flatten()).item() for x, y in batches]

@@ -8,10 +8,10 @@ from torch import Tensor
 from torchrnn.checks import require_row_dims
 from torchrnn.masks import ZeroMasked, with_lengths, with_mask, without_masked, zero_rows
 from torchrnn.protocol import DEFAULT_RHO
-from torchrnn.recurrent.remembered import Remembering
+from torchrnn.recurrent.remembered import Remembering, check_state, first_step
 from torchrnn.scan import scan
 from torchrnn.scan.reference import Cell
-from torchrnn.tree import Tree
+from torchrnn.tree import Tree, batch_size
 
 
 class AbstractRecurrent(Remembering):
@@ -63,8 +63,8 @@ class AbstractRecurrent(Remembering):
 
     def forward(self, input: Tree) -> Tree:
         """One step with memory: reads the remembered state and moves it on."""
-        with self._taking([input], self._state, through_time=True) as (segment, state):
-            cell, steps = self._masked([input], first_step=self._steps)
+        with self._taking([input], through_time=True) as (segment, state):
+            cell, steps = self._masked([input], offset=self._steps)
             output, segment.final = cell.step(steps[0], state)
             segment.outputs, segment.states = [output], [segment.final]
         return output
@@ -80,7 +80,10 @@ class AbstractRecurrent(Remembering):
             lengths: the number of steps of each row, (N,), in a ragged batch. Behind its end a row gives zeros, its
                 state stays as it was at the end, and what stands in the padding, even NaN, reaches nothing.
         """
-        state = self._start(inputs) if state is None else state
+        if state is None:
+            state = self._start(inputs)
+        elif len(inputs):
+            check_state(self, state, self.initial_state(first_step(inputs)))
         cell, steps = self._masked(inputs, lengths)
         return scan(cell, steps, state)
 
@@ -90,12 +93,14 @@ class AbstractRecurrent(Remembering):
         This is what sequence modules call. A remembered state is detached, so gradients end at the sequence.
         """
         self._begin_record()
-        given = state is not None
-        state = state if given else self._state
-        with self._taking(inputs, state, through_time=False, given=given) as (segment, state):
+        with self._taking(inputs, through_time=False, given=state) as (segment, state):
             cell, steps = self._masked(inputs, lengths)
             segment.outputs, segment.final = scan(cell, steps, state, segment.keep_states)
         return segment.outputs
+
+    def extra_repr(self) -> str:
+        sizes = (getattr(self, name, None) for name in ("input_size", "hidden_size", "proj_size"))
+        return ", ".join(str(size) for size in sizes if size is not None)
 
     # ------------------------------------------------------------------ masks
 
@@ -105,22 +110,20 @@ class AbstractRecurrent(Remembering):
         return self
 
     def set_zero_mask(self, mask: Tensor | None) -> None:
-        self._zero_mask = None if mask is None else mask.bool()
+        self._zero_mask = None if mask is None else torch.as_tensor(mask).bool()
         self._mask_is_given = True
 
     def zero_rows_of_state(self, rows: Tensor, state: Tree) -> Tree:
         """``state`` with zeros in the masked rows, which begin anew from there."""
         return without_masked(rows, state)
 
-    def _masked(
-        self, inputs: Tree, lengths: Tensor | list[int] | None = None, first_step: int = 0
-    ) -> tuple[Cell, Tree]:
+    def _masked(self, inputs: Tree, lengths: Tensor | list[int] | None = None, offset: int = 0) -> tuple[Cell, Tree]:
         """The cell and the steps that the engine runs: with masks where there are any."""
-        mask = self._mask_of(inputs, first_step) if self._masks else None
+        mask = self._mask_of(inputs, offset) if self._masks and len(inputs) else None
         cell, steps = (self, inputs) if mask is None else (ZeroMasked(self), with_mask(inputs, mask))
-        return with_lengths(cell, steps, lengths, len(inputs))
+        return with_lengths(cell, steps, lengths, inputs)
 
-    def _mask_of(self, inputs: Tree, first_step: int) -> Tensor | None:
+    def _mask_of(self, inputs: Tree, offset: int) -> Tensor | None:
         if self._mask_input_dims is not None:
             if isinstance(inputs, Tensor):
                 return zero_rows(inputs, self._mask_input_dims)
@@ -130,16 +133,21 @@ class AbstractRecurrent(Remembering):
                 f"{type(self).__name__}: mask_zero() was called without n_input_dims, so the mask must be given before "
                 "each sequence: set_zero_mask(mask) with a mask (T, N), true where a row is masked, or None for none."
             )
-        return None if self._zero_mask is None else self._steps_of_mask(self._zero_mask, inputs, first_step)
+        return None if self._zero_mask is None else self._steps_of_mask(self._zero_mask, inputs, offset)
 
-    def _steps_of_mask(self, mask: Tensor, inputs: Tree, first_step: int) -> Tensor:
+    def _steps_of_mask(self, mask: Tensor, inputs: Tree, offset: int) -> Tensor:
         """The part of a mask (T, N) for the steps that come now; a mask (N,) is for each of them."""
         if mask.dim() < 2:
             return mask.expand(len(inputs), *mask.shape)
-        end = first_step + len(inputs)
+        if batch_size(inputs) not in (None, mask.shape[1]):
+            raise ValueError(
+                f"{type(self).__name__}: the zero mask {tuple(mask.shape)} has {mask.shape[1]} rows, the batch "
+                f"{batch_size(inputs)}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
+            )
+        end = offset + len(inputs)
         if len(mask) < end or (isinstance(inputs, Tensor) and len(mask) != len(inputs)):
             raise ValueError(
                 f"{type(self).__name__}: the zero mask {tuple(mask.shape)} has {len(mask)} steps, the sequence "
                 f"{end}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
             )
-        return mask[first_step:end]
+        return mask[offset:end]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from torchrnn.checks import require_module
@@ -49,18 +50,19 @@ class Recursor(AbstractRecurrent):
 
     def set_zero_mask(self, mask: Tensor | None) -> None:
         super().set_zero_mask(mask)
-        self._inner_mask = None if mask is None or self._masks else mask.bool()
+        self._inner_mask = None if mask is None or self._masks else torch.as_tensor(mask).bool()
         if mask is None:
             for module in self._nearest_modules():
                 module.set_zero_mask(None)
 
-    def _masked(
-        self, inputs: Tree, lengths: Tensor | list[int] | None = None, first_step: int = 0
-    ) -> tuple[Cell, Tree]:
-        if self._inner_mask is None:
-            return super()._masked(inputs, lengths, first_step)
-        mask = self._steps_of_mask(self._inner_mask, inputs, first_step)
-        return with_lengths(_MaskedInside(self), with_mask(inputs, mask), lengths, len(inputs))
+    def _masked(self, inputs: Tree, lengths: Tensor | list[int] | None = None, offset: int = 0) -> tuple[Cell, Tree]:
+        if self._inner_mask is None or not len(inputs):
+            return super()._masked(inputs, lengths, offset)
+        mask = self._steps_of_mask(self._inner_mask, inputs, offset)
+        return with_lengths(_MaskedInside(self), with_mask(inputs, mask), lengths, inputs)
+
+    def _check_batch(self, inputs: Tree) -> None:
+        """The modules inside check theirs: the input need not be a batch for them."""
 
     def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> Tree:
         return state  # the modules inside see to it

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from torchrnn.checks import require_count
 from torchrnn.masks import where_masked
 from torchrnn.module import Module
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.scan import unstacked
-from torchrnn.tape import Segment
-from torchrnn.tree import Tree, as_leaves, describe, detached, first_tensor, zeros_like
+from torchrnn.tape import Kept, Segment
+from torchrnn.tree import Tree, as_leaves, batch_size, describe, detached, with_gradients, zeros_like
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LISTED = ("inputs", "outputs", "states", "cells", "grad_inputs")
+"""What recurrent modules list; a layer of that name would be hidden by it."""
 
 
 class Remembering(Module):
@@ -32,8 +38,31 @@ class Remembering(Module):
         self._segments: deque[Segment] = deque()
         self._steps = 0
         self._batch_size: int | None = None
+        self._state_is_set = False
+        self._state_versions: list[tuple[Tensor, int]] = []
         self._given_state_gradients: dict[int, Tree] = {}
         self._rows_to_forget: Tensor | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("_state", "_start_state"):
+            object.__setattr__(
+                self, name, value
+            )  # a Parameter may be a state without becoming a parameter of the module
+        elif name in LISTED and isinstance(value, nn.Module | nn.Parameter):
+            raise ValueError(
+                f"{type(self).__name__}: {name!r} is the list of the {name} of all steps; call this attribute otherwise."
+            )
+        else:
+            super().__setattr__(name, value)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """States move with the parameters, to another device or dtype."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name in ("_state", "_start_state"):
+            moved = tree_map(lambda leaf: fn(leaf) if isinstance(leaf, Tensor) else leaf, getattr(self, name))
+            setattr(self, name, moved)
+        self._state_versions = []
+        return self
 
     def initial_state(self, input: Tree) -> Tree:
         """The state before the first step, for one step of input."""
@@ -86,7 +115,7 @@ class Remembering(Module):
         if wanted == 0:
             self._start_state = state
         elif wanted == self._steps:
-            self._state = state
+            self._state, self._state_is_set = state, True
         else:
             raise ValueError(
                 f"set_hidden_state: step must be 0 (the start state) or {self._steps} (the state after the last step "
@@ -114,55 +143,40 @@ class Remembering(Module):
         """
         self._given_state_gradients[self._absolute(step)] = grad
 
-    def detach_state(self) -> None:
-        """Keep the state but not its history: autograd ends here (truncated backpropagation through time)."""
+    def _detach_own(self) -> None:
         self._state = detached(self._state)
+        self._state_versions = []
+        for segment in self._segments:
+            segment.detach()
 
     # ------------------------------------------------------------------ memory
 
     def _start(self, inputs: Tree) -> Tree:
         """The state that a sequence begins from."""
-        first = _first_step(inputs)
+        first = first_step(inputs)
         if first is None:
             return self._start_state
         if self._start_state is None:
             return self.initial_state(first)
-        _check_state(self, self._start_state, self.initial_state(first))
+        check_state(self, self._start_state, self.initial_state(first))
         return self._start_state
 
     @contextmanager
-    def _taking(
-        self, inputs: Tree, state: Tree, through_time: bool, given: bool = False
-    ) -> Iterator[tuple[Segment, Tree]]:
-        """Around steps: settles the state they begin from, given out last, and remembers what they came to."""
-        batch_size = _batch_size(inputs)
-        if state is None:
-            state = self._start(inputs)
-        elif given:
-            _check_state(self, state, self.initial_state(_first_step(inputs)))
-        elif batch_size != self._batch_size and None not in (batch_size, self._batch_size) and tree_leaves(state):
-            raise ValueError(
-                f"{type(self).__name__}: the batch size must stay the same while states are remembered; the remembered "
-                f"state has {self._batch_size} rows, the input {batch_size}. Call forget() before another batch."
-            )
+    def _taking(self, inputs: Tree, through_time: bool, given: Tree = None) -> Iterator[tuple[Segment, Tree]]:
+        """Around steps: the segment that they make, and the state they begin from, ``given`` or remembered."""
         tape = self._tape
         kept = None if tape is None else tape.recording
         is_outermost = tape is None or tape.depth == 0
-        if kept is None or given:
-            is_cut = False
-        elif is_outermost:
-            is_cut = not through_time or all(segment.cell is not self for segment in kept.segments)
+        source = self._source(inputs) if given is None else given
+        if given is not None:
+            check_state(self, given, self.initial_state(first_step(inputs)))
+            state, is_cut = given, False
         else:
-            # The module around it carries the state, and its gradient; only the very beginning lies in here.
-            is_cut = self._state is None
-        if is_cut:
-            state = as_leaves(state)
-        elif not through_time and not given and self._state is not None:
-            state = detached(state)
-        segment = Segment(self, inputs, state, self._steps, through_time and is_outermost, is_cut)
-        if self._rows_to_forget is not None and not given and self._state is not None:
+            state, is_cut = self._cut(source, through_time, kept, is_outermost)
+        segment = Segment(self, inputs, state, source, self._steps, through_time and is_outermost, is_cut)
+        if self._rows_to_forget is not None and given is None and self._state is not None:
+            self._check_rows(self._rows_to_forget, inputs)
             state = self._fresh_rows(self._rows_to_forget, self._start(inputs), state)
-        self._rows_to_forget = None
         if tape is None or kept is None:
             yield segment, state
         else:
@@ -170,9 +184,61 @@ class Remembering(Module):
             yield segment, state
             tape.depth -= 1
             kept.segments.append(segment)
-        segment.length = len(inputs)
+        self._rows_to_forget = None
+        self._remember_segment(segment)
+
+    def _source(self, inputs: Tree) -> Tree:
+        """The state that is remembered, or else that of the start."""
+        if self._state is None:
+            return self._start(inputs)
+        if self._state_is_set:
+            check_state(self, self._state, self.initial_state(first_step(inputs)))
+        elif any(leaf._version != version for leaf, version in self._state_versions):
+            raise ValueError(
+                f"{type(self).__name__}: the state was changed in place after the step, perhaps through the output, "
+                "which shares its memory. Use inplace=False in the layer above, or clone the output before changing it."
+            )
+        self._check_batch(inputs)
+        return self._state
+
+    def _check_batch(self, inputs: Tree) -> None:
+        now, before = batch_size(inputs), self._batch_size
+        if now != before and None not in (now, before) and tree_leaves(self._state):
+            raise ValueError(
+                f"{type(self).__name__}: the batch size must stay the same while states are remembered; the remembered "
+                f"state has {before} rows, the input {now}. Call forget() before another batch."
+            )
+
+    def _check_rows(self, rows: Tensor, inputs: Tree) -> None:
+        if batch_size(inputs) not in (None, len(rows)):
+            raise ValueError(
+                f"{type(self).__name__}: forget(rows) was given {len(rows)} rows; the batch has {batch_size(inputs)}."
+            )
+
+    def _cut(self, source: Tree, through_time: bool, kept: Kept | None, is_outermost: bool) -> tuple[Tree, bool]:
+        """The state without the history that gradients must not follow, and whether it is a leaf of its own."""
+        if kept is None:
+            is_cut = False
+        elif is_outermost:
+            is_cut = not through_time or all(segment.cell is not self for segment in kept.segments)
+        else:
+            # The module around it carries the state, and its gradient; only the very beginning lies in here.
+            is_cut = self._state is None
+        if is_cut:
+            # Parameters may lie behind the initial state; behind another one lies what was before this call.
+            is_initial = self._state is None and self._start_state is None
+            return (with_gradients(source) if is_initial else as_leaves(source)), True
+        return (source if through_time or self._state is None else detached(source)), False
+
+    def _remember_segment(self, segment: Segment) -> None:
+        segment.length = len(segment.inputs)
         self._steps += segment.length
-        self._state, self._batch_size = segment.final, batch_size
+        self._state, self._batch_size = segment.final, batch_size(segment.inputs)
+        self._state_is_set = False
+        leaves = (leaf for leaf in tree_leaves(segment.final) if isinstance(leaf, Tensor))
+        self._state_versions = [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]
+        if not self.training and self._segments:
+            self._segments[-1].detach()  # only the last call can be gone back through in evaluation
         self._segments.append(segment)
         while self._segments[0].last_step <= self._steps - self.rho:
             self._segments.popleft()
@@ -220,35 +286,34 @@ class Remembering(Module):
         return {
             **super().__getstate__(),
             "_state": detached(self._state),
-            "_start_state": detached(self._start_state),
+            "_start_state": tree_map(_copyable, self._start_state),
+            "_state_versions": [],
             "_segments": deque(),
+            "_steps": 0,
             "_given_state_gradients": {},
         }
 
 
-def _first_step(inputs: Tree) -> Tree:
+def _copyable(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) and not leaf.is_leaf else leaf
+
+
+def first_step(inputs: Tree) -> Tree:
     if isinstance(inputs, Tensor):
         return inputs[0] if len(inputs) else inputs.new_zeros(inputs.shape[1:])
     return inputs[0] if inputs else None
 
 
-def _batch_size(inputs: Tree) -> int | None:
-    """The rows of a step: the first dimension of the first tensor in it."""
-    if isinstance(inputs, Tensor):
-        return inputs.shape[1] if inputs.dim() > 1 else None
-    leaf = first_tensor(inputs[0]) if inputs else None
-    return None if leaf is None or leaf.dim() == 0 else leaf.shape[0]
-
-
-def _check_state(cell: Remembering, state: Tree, like: Tree) -> None:
+def check_state(cell: Remembering, state: Tree, like: Tree) -> None:
     given, expected = tree_leaves(state), tree_leaves(like)
     if any(leaf is None for leaf in expected):
         return  # it begins inside of the modules within, or not at all
     if len(given) != len(expected) or any(
-        isinstance(e, Tensor) and not (isinstance(g, Tensor) and g.shape == e.shape)
+        isinstance(e, Tensor) and not (isinstance(g, Tensor) and g.shape == e.shape and g.dtype == e.dtype)
         for g, e in zip(given, expected, strict=True)
     ):
+        kinds = [{leaf.dtype for leaf in leaves if isinstance(leaf, Tensor)} for leaves in (expected, given)]
         raise ValueError(
             f"{type(cell).__name__}: the state must have the shapes {describe(like)} for this input; "
-            f"got {describe(state)}."
+            f"got {describe(state)}." + ("" if kinds[0] == kinds[1] else f" It must be of {kinds[0]}, not {kinds[1]}.")
         )

@@ -63,9 +63,8 @@ def unstacked(sequence: Tree) -> list[Tree]:
 
 def _no_steps(cell: Cell, inputs: Tree, state: Tree) -> Tree:
     """The outputs of a sequence of no steps, (0, N, ...): a copy of the cell without data tells their shape."""
-    shapes = copy.deepcopy(cell)
-    if isinstance(shapes, nn.Module):
-        shapes.to("meta")
+    data = [*cell.parameters(), *cell.buffers()] if isinstance(cell, nn.Module) else []
+    shapes = copy.deepcopy(cell, {id(tensor): torch.empty_like(tensor, device="meta") for tensor in data})
     input = tree_map(lambda x: torch.empty(x.shape[1:], dtype=x.dtype, device="meta"), inputs)
     state = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, state)
     with torch.no_grad():

@@ -29,7 +29,7 @@ class AbstractSequencer(Module):
     @property
     def remembers(self) -> bool:
         """Whether the state is carried over to the next call, in the present mode."""
-        return self._remembered_modes in ("both", "train" if self._training else "eval")
+        return self._remembered_modes in ("both", "train" if self.training else "eval")
 
     def _remember_own(self, mode: str) -> None:
         self._remembered_modes = mode

@@ -11,6 +11,7 @@ from torchrnn.checks import require_module
 from torchrnn.layers import JoinTable
 from torchrnn.masks import padding_mask, without_masked
 from torchrnn.module import Module
+from torchrnn.recurrent.nested import recurrent_modules
 from torchrnn.sequence.abstract_sequencer import AbstractSequencer, forget_states
 from torchrnn.sequence.reverse import ReverseUnreverse
 from torchrnn.sequence.sequencer import Sequencer
@@ -111,12 +112,21 @@ def _redrawn(module: nn.Module) -> nn.Module:
 
 
 def _over_sequences(module: nn.Module) -> Module:
-    return module if isinstance(module, Module) and module.takes_sequences else Sequencer(module)
+    if isinstance(module, Module) and (module.takes_sequences or _holds_sequence_modules(module)):
+        return module
+    return Sequencer(module)
+
+
+def _holds_sequence_modules(module: Module) -> bool:
+    """Whether this is a container of sequence modules, with no recurrent module to be stepped."""
+    inside = (part for part in module.modules() if isinstance(part, Module) and part.takes_sequences)
+    return any(inside) and not recurrent_modules(module)
 
 
 def _unpadded(output: Tree, lengths: Tensor | list[int]) -> Tree:
     """Zeros behind the end of each row, whatever a merge made of it."""
-    mask = padding_mask(lengths, len(output))
+    first = output if isinstance(output, Tensor) else output[0]
+    mask = padding_mask(lengths, len(output)).to(first.device)
     if isinstance(output, Tensor):
         return without_masked(mask, output)
     return [without_masked(rows, step) for rows, step in zip(mask, output, strict=True)]

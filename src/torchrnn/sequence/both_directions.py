@@ -34,7 +34,7 @@ class BothDirections(Module):
         output: Tensor = self.merge([ahead, back])
         if lengths is None:
             return output
-        mask = padding_mask(lengths, len(x))
+        mask = padding_mask(lengths, len(x)).to(x.device)
         padded: Tensor = without_masked(mask.t() if self.batch_first else mask, output)
         return padded
 

@@ -36,6 +36,10 @@ class VariableLength(Module):
         super().__init__()
         if not isinstance(require_module(self, module), Module):
             raise TypeError(f"VariableLength: module must be a torchrnn.Module, which can mask; got {module!r}.")
+        if any(getattr(part, "batch_first", False) for part in module.modules()):
+            raise ValueError(
+                "VariableLength: module must take (T, N, ...), but it is batch_first; make it without that."
+            )
         self.module = module.mask_zero()
         self.last_only = last_only
 
