@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections import Counter
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from golden_cases.case import Case, pack, read
 from golden_cases.compare import TOLERANCE
 from golden_cases.run import run
+from torch import nn
+
+from torchrnn import t7
+
+T7_FILES = {"binary": ".module.t7", "ascii": ".module.ascii.t7", "again": ".module.t7"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,9 +30,19 @@ def main(arguments: list[str] | None = None) -> int:
         "--only", action="append", metavar="GLOB", help="only cases whose NAME or LIBRARY/NAME matches; again for more"
     )
     parser.add_argument("--verbose", action="store_true", help="print what passed and what was skipped, too")
+    parser.add_argument(
+        "--from-t7",
+        nargs="?",
+        choices=T7_FILES,
+        const="binary",
+        help="only cases with a Torch7 file beside them, whose module is loaded instead of constructed: from the "
+        "binary file, the ascii one, or from the binary one after it was written and read once more",
+    )
     parser.add_argument("--pack", type=Path, metavar="OUT", help="write the cases to OUT/LIBRARY.npz instead")
     options = parser.parse_args(arguments)
     cases = [case for case in read(options.directory) if is_wanted(case, options.only)]
+    if options.from_t7:
+        cases = [loaded for case in cases if (loaded := from_t7(case, options.directory, options.from_t7))]
     if not cases:
         print(f"golden.py: no cases to run in {options.directory}", file=sys.stderr)
         return 2
@@ -50,6 +67,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{count} skipped: {reason}")
     print(f"{verdicts['passed']} passed, {verdicts['failed']} failed, {verdicts['skipped']} skipped")
     return 1 if verdicts["failed"] else 0
+
+
+def from_t7(case: Case, directory: Path, which: str) -> Case | None:
+    """The case with its module loaded from the file in ``directory``, if there is one."""
+    for folder in (directory, directory / case.library):
+        path = folder / f"{case.name}{T7_FILES[which]}"
+        if path.exists():
+            return dataclasses.replace(case, load=loader(path, which == "again"))
+    return None
+
+
+def loader(path: Path, again: bool) -> Callable[[], nn.Module]:
+    def load() -> nn.Module:
+        module = t7.load_t7(path)
+        return t7.to_module(t7.loads(t7.dumps(t7.from_module(module)))) if again else module
+
+    return load
 
 
 def is_wanted(case: Case, only: list[str] | None) -> bool:

@@ -50,6 +50,8 @@ class BuildError(ValueError):
 
 def build(case: Case) -> nn.Module:
     """The module of a case in double precision, with its parameters, state rule and mode."""
+    if case.load is not None:
+        return load(case)
     module = _recurrence_with_table(case) if "rm{x,{h,c}}" in case["constructor"] else _fit(case, _statements(case))[0]
     if isinstance(module, nn.Softmax | nn.LogSoftmax | nn.Softmin) and case["input"].dim() == 3:
         module.dim = 0
@@ -65,6 +67,20 @@ def build(case: Case) -> nn.Module:
         module.remember_states = True
     _give_mask(module, case)
     return module.train(case.get("mode") != "eval")
+
+
+def load(case: Case) -> nn.Module:
+    """The module of a case as its file has it, parameters, state rule and mode included."""
+    assert case.load is not None
+    module = case.load()
+    if not isinstance(module, torchrnn.Module):
+        module = torchrnn.Sequential(module).train(module.training)
+    if case.parameters is not None:
+        loaded = list(module.parameters())
+        if not (len(loaded) == len(case.parameters) and all(map(torch.equal, loaded, case.parameters))):
+            raise BuildError("the parameters of the file are not those of the case")
+    _give_mask(module, case)
+    return module
 
 
 def build_criterion(case: Case) -> nn.Module:

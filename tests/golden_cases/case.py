@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 DTYPES = {"double": torch.float64, "float": torch.float32, "long": torch.int64, "byte": torch.uint8}
 NOT_COMPARED = {
@@ -34,6 +35,8 @@ class Case:
     """One recorded run of an original module: its JSON record, with tensors for tensors."""
 
     record: dict[str, Any]
+    load: Callable[[], nn.Module] | None = None
+    """Where the module comes from, if it is not to be constructed."""
 
     @property
     def library(self) -> str:

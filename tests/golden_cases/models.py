@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import torchrnn
 from torchrnn.lm import LanguageModel
 
-from .build import load_parameters
+from .build import load, load_parameters
 from .case import Case
 from .compare import Comparison
 from .trees import grad_parameters, tensors, zero_based
@@ -20,8 +20,11 @@ from .trees import grad_parameters, tensors, zero_based
 def run_language_model(case: Case, check: Comparison) -> None:
     """Training on chunks with carried states, evaluation, greedy samples, single characters."""
     options = {**case["kwargs"], "batchnorm": bool(case["kwargs"]["batchnorm"])}
-    explicit = LanguageModel(case["idx_to_token"], **options).double()
-    load_parameters(explicit, case["params"])
+    if case.load is not None:
+        explicit = load(case)
+    else:
+        explicit = LanguageModel(case["idx_to_token"], **options).double()
+        load_parameters(explicit, case["params"])
     differentiated = copy.deepcopy(explicit)
     criterion = torchrnn.CrossEntropyCriterion()
     for index, chunk in enumerate(case["chunks"]):

@@ -8,12 +8,20 @@ import sys
 from collections.abc import Sequence
 
 import torchrnn
+from torchrnn.cli import convert as convert_command
 from torchrnn.cli import eval as eval_command
+from torchrnn.cli import info as info_command
 from torchrnn.cli import sample as sample_command
 from torchrnn.cli import train as train_command
 from torchrnn.cli.options import Parser, canonical
 
-COMMANDS = {"train": train_command, "sample": sample_command, "eval": eval_command}
+COMMANDS = {
+    "train": train_command,
+    "sample": sample_command,
+    "eval": eval_command,
+    "convert": convert_command,
+    "info": info_command,
+}
 
 
 def build_parser() -> Parser:

@@ -1,0 +1,31 @@
+"""The classes of the Lua libraries, one file a library or a kind of module; to import it is to register them."""
+
+from torchrnn.t7.classes import (
+    activations,
+    cells,
+    containers,
+    criterions,
+    dpnn,
+    language_model,
+    layers,
+    nngraph,
+    recurrent,
+    sequences,
+    shapes,
+    torch_rnn,
+)
+
+__all__ = [
+    "activations",
+    "cells",
+    "containers",
+    "criterions",
+    "dpnn",
+    "language_model",
+    "layers",
+    "nngraph",
+    "recurrent",
+    "sequences",
+    "shapes",
+    "torch_rnn",
+]

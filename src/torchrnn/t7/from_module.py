@@ -1,0 +1,27 @@
+"""Modules as objects of files."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+import torchrnn.t7.classes  # noqa: F401 (which registers them)
+from torchrnn.t7.exporter import Exporter
+from torchrnn.t7.objects import TorchObject
+
+
+def from_module(module: nn.Module) -> TorchObject:
+    """The object that `save` writes for a module, so that Lua reads it as one of its own.
+
+    Takes what `to_module` gives, and the modules of torch.nn that mean the same as one of nn. Tied parameters are
+    views of one storage, gradients go along, states and what was kept for backward do not.
+
+    Raises `T7ConversionError`, which names the class that has no counterpart and its path.
+
+    >>> import torch
+    >>> from torchrnn import t7
+    >>> t7.from_module(torch.nn.Linear(3, 2)).fields["weight"].shape
+    torch.Size([2, 3])
+    """
+    dtypes = [parameter.dtype for parameter in module.parameters()]
+    return Exporter(dtypes[0] if dtypes else torch.get_default_dtype()).module(module)

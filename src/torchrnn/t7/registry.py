@@ -1,0 +1,49 @@
+"""Which function makes which class of module, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from torchrnn.t7.exporter import Exporter
+    from torchrnn.t7.node import Node
+    from torchrnn.t7.objects import TorchObject
+
+Import = Callable[["Node"], nn.Module]
+Export = Callable[["Exporter", Any], "TorchObject"]
+AnImport = TypeVar("AnImport", bound=Import)
+AnExport = TypeVar("AnExport", bound=Export)
+
+IMPORTS: dict[str, Import] = {}
+"""By the name of the class in the file."""
+EXPORTS: dict[type[nn.Module], Export] = {}
+"""By the very class of the module, not its subclasses."""
+
+
+def imports(*class_names: str) -> Callable[[AnImport], AnImport]:
+    """Marks the function that makes modules of the objects of these classes."""
+
+    def register(make: AnImport) -> AnImport:
+        IMPORTS.update(dict.fromkeys(class_names, make))
+        return make
+
+    return register
+
+
+def exports(*types: type[nn.Module]) -> Callable[[AnExport], AnExport]:
+    """Marks the function that makes objects of the modules of these classes."""
+
+    def register(make: AnExport) -> AnExport:
+        EXPORTS.update(dict.fromkeys(types, make))
+        return make
+
+    return register
+
+
+def same(class_name: str, kind: type[nn.Module]) -> None:
+    """A class without any settings."""
+    IMPORTS[class_name] = lambda node: kind()
+    EXPORTS[kind] = lambda exporter, module: exporter.object(class_name, module)
