@@ -64,6 +64,27 @@ def recursor() -> AbstractRecurrent:
     return torchrnn.Recursor(torchrnn.Sequential(torchrnn.LSTM(D, H), nn.Linear(H, H), torchrnn.GRU(H, H)))
 
 
+class FixedZoneout(torchrnn.Zoneout):
+    """The same elements stay at every step, so that training can be compared with itself."""
+
+    def noise(self, state: Tensor, p: float) -> Tensor:
+        return (torch.arange(state.shape[-1]) % round(1 / p) == 0).to(state).expand_as(state)
+
+
+class FixedWeightDropout(torchrnn.WeightDropout):
+    """Every third weight is dropped."""
+
+    def noise(self, weight: Tensor) -> Tensor:
+        return (torch.arange(weight.numel()) % 3 != 0).to(weight).view_as(weight) * 1.5
+
+
+def learned_start(cell: AbstractRecurrent, input: Tensor | None = None) -> AbstractRecurrent:
+    cell = torchrnn.LearnedStart(cell, input)
+    for start in cell.start:
+        nn.init.normal_(start)
+    return cell
+
+
 CELLS: dict[str, Callable[[], AbstractRecurrent]] = {
     "LSTM": lambda: torchrnn.LSTM(D, H),
     "LSTM without peepholes": lambda: torchrnn.LSTM(D, H, cell2gate=False),
@@ -75,6 +96,19 @@ CELLS: dict[str, Callable[[], AbstractRecurrent]] = {
     "RecLSTM with projection": lambda: torchrnn.RecLSTM(D, H, 3),
     "RecGRU": lambda: torchrnn.RecGRU(D, H),
     "RecVanilla": lambda: torchrnn.RecVanilla(D, H),
+    "ResetAfterGRU": lambda: torchrnn.ResetAfterGRU(D, H),
+    "LayerNormLSTM": lambda: torchrnn.LayerNormLSTM(D, H),
+    "LayerNormGRU": lambda: torchrnn.LayerNormGRU(D, H),
+    "Zoneout of a FastLSTM": lambda: FixedZoneout(torchrnn.FastLSTM(D, H), 0.5, 1 / 3),
+    "Zoneout of a GRU": lambda: FixedZoneout(torchrnn.GRU(D, H), 0.5),
+    "Zoneout of a user's cell": lambda: FixedZoneout(MinimalGatedUnit(D, H), 0.25),
+    "WeightDropout of a FastLSTM": lambda: FixedWeightDropout(torchrnn.FastLSTM(D, H), ["o2g.weight"]),
+    "WeightDropout of a RecGRU": lambda: FixedWeightDropout(torchrnn.RecGRU(D, H), ["weight"]),
+    "LearnedStart of a FastLSTM": lambda: learned_start(torchrnn.FastLSTM(D, H)),
+    "LearnedStart of a user's cell": lambda: learned_start(MinimalGatedUnit(D, H), torch.zeros(D)),
+    "all of them": lambda: FixedWeightDropout(
+        learned_start(FixedZoneout(torchrnn.RecLSTM(D, H), 0.5)), ["cell.cell.weight"]
+    ),
     "Recurrent": lambda: torchrnn.Recurrent(H, nn.Linear(D, H), nn.Linear(H, H), nn.Tanh()),
     "Recurrent with an LSTM inside": lambda: torchrnn.Recurrent(H, torchrnn.LSTM(D, H), nn.Linear(H, H)),
     "Recurrence": recurrence,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,13 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("torchrnn")
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The example of what needs onnx is skipped without it."""
+    for item in items:
+        if find_spec("onnx") is None and "layouts/to_onnx.py" in item.nodeid:
+            item.add_marker(pytest.mark.skip(reason="needs onnx"))
 
 
 @pytest.fixture(scope="session")

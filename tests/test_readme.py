@@ -1,4 +1,4 @@
-"""The README does what it says: its Python runs, its commands and their flags exist."""
+"""The README and the tutorial do what they say: their Python runs, the commands and their flags exist."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from torchrnn.cli.options import canonical
 SAID = re.compile(r".*\S  # (?P<value>.+)")
 
 
-def blocks(root: Path, language: str) -> list[tuple[int, str]]:
-    """The README's blocks in one language, each with the number of the line before it."""
-    text = (root / "README.md").read_text(encoding="utf-8")
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """The blocks of a page in one language, each with the number of the line before it."""
+    text = page.read_text(encoding="utf-8")
     found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [(text.count("\n", 0, match.start(1)), match[1]) for match in found]
 
 
-def test_python_blocks_run_in_order_and_give_what_their_comments_say(root: Path) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_python_blocks_run_in_order_and_give_what_their_comments_say(root: Path, page: str) -> None:
     namespace: dict[str, Any] = {}
     compared = 0
-    for before, block in blocks(root, "python"):
+    for before, block in blocks(root / page, "python"):
         lines = block.splitlines()
         for statement in ast.parse(block).body:
             ast.increment_lineno(statement, before)
             said = SAID.fullmatch(lines[statement.end_lineno - 1 - before])
             if isinstance(statement, ast.Expr) and said:
-                value = eval(compile(ast.Expression(statement.value), "README.md", "eval"), namespace)
-                assert repr(value) == said["value"], f"README.md, line {statement.lineno}"
+                value = eval(compile(ast.Expression(statement.value), page, "eval"), namespace)
+                assert repr(value) == said["value"], f"{page}, line {statement.lineno}"
                 compared += 1
             else:
-                exec(compile(ast.Module([statement], []), "README.md", "exec"), namespace)
+                exec(compile(ast.Module([statement], []), page, "exec"), namespace)
     assert compared > 10
 
 
@@ -47,7 +48,7 @@ def test_a_wrong_comment_would_be_found() -> None:
 def test_commands_exist_with_their_flags(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     targets = re.findall(r"^([a-z]+):", (root / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     programs = []
-    for before, block in blocks(root, "sh"):
+    for before, block in blocks(root / "README.md", "sh"):
         for number, line in enumerate(block.splitlines(), before + 1):
             program, *arguments = shlex.split(line, comments=True)
             programs.append(program)

@@ -218,6 +218,16 @@ def test_start_states_stay_until_they_are_taken_back(make: Make) -> None:
     torch.testing.assert_close(net(sequence), fresh)
 
 
+@every_sequence
+def test_the_start_state_may_be_of_another_batch_size_than_the_last_sequence(make: Make) -> None:
+    net, sequence = make(), x(rows=5)
+    net(sequence)
+    state = net.get_hidden_state()
+    net(x(rows=2))
+    net.set_start_state(state)
+    assert net(sequence).shape[1] == 5
+
+
 # ------------------------------------------------------------------ both directions
 
 

@@ -1,6 +1,6 @@
 """Recurrent networks for PyTorch: any module becomes recurrent, step by step or over whole sequences."""
 
-from torchrnn import cells, layers, recurrent, reinforce, scan, sequence
+from torchrnn import cells, layers, layouts, recurrent, reinforce, scan, sequence, t7
 from torchrnn.cells import *  # noqa: F403
 from torchrnn.layers import *  # noqa: F403
 from torchrnn.lm import LanguageModel, Vocabulary
@@ -11,6 +11,7 @@ from torchrnn.nce import AliasMultinomial, NCECriterion, NCEModule
 from torchrnn.recurrent import *  # noqa: F403
 from torchrnn.reinforce import *  # noqa: F403
 from torchrnn.sequence import *  # noqa: F403
+from torchrnn.t7 import load_t7
 from torchrnn.updates import (
     check_parameters,
     grad_param_clip,
@@ -32,12 +33,15 @@ __all__ = [
     "bleu",
     "check_parameters",
     "grad_param_clip",
+    "layouts",
+    "load_t7",
     "max_param_norm",
     "momentum_grad_parameters",
     "padding_mask",
     "rouge_n",
     "rouge_s",
     "scan",
+    "t7",
     "update_grad_parameters",
     "weight_decay",
     "zero_rows",

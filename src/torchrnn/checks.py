@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from torchrnn.tree import describe
@@ -120,6 +121,21 @@ def require_int(layer: object, value: Any, name: str) -> int:
     """``value`` itself, which must be an integer."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{_name(layer)}: {name} must be an integer; got {value!r}.")
+    return value
+
+
+def require_numbers(layer: object, value: Any, name: str, dtype: torch.dtype | None = None) -> Tensor:
+    """``value`` as a tensor without a history: of a tensor, a number, or lists of numbers."""
+    try:
+        return torch.as_tensor(value, dtype=dtype).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{_name(layer)}: {name} must be a tensor or made of numbers; got {value!r}.") from None
+
+
+def require_flag(layer: object, value: Any, name: str) -> bool:
+    """``value`` itself, which must be True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{_name(layer)}: {name} must be True or False; got {value!r}.")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from torchrnn.checks import require_number
 from torchrnn.layers import attach_loss
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent import AbstractRecurrent
@@ -33,6 +34,8 @@ class NormStabilizer(AbstractRecurrent):
 
     def __init__(self, beta: float = 1.0, rho: int = DEFAULT_RHO) -> None:
         super().__init__(rho)
+        if not require_number(self, beta, "beta") >= 0:
+            raise ValueError(f"NormStabilizer: beta must not be negative; got {beta}.")
         self.beta = beta
 
     def initial_state(self, input: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from torchrnn.checks import require_module, require_number, require_table
+from torchrnn.checks import require_flag, require_module, require_number, require_table
 from torchrnn.layers.criterion import Criterion
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class ParallelCriterion(WeightedCriterions):
 
     def __init__(self, *criterions: nn.Module, repeat_target: bool = False) -> None:
         super().__init__(*criterions)
-        self.repeat_target = repeat_target
+        self.repeat_target = require_flag(self, repeat_target, "repeat_target")
 
     def forward(self, input: Any, target: Any) -> Tensor:
         self._require_some()
@@ -106,8 +106,8 @@ class ModuleCriterion(Criterion):
     ) -> None:
         super().__init__()
         self.criterion = require_module(self, criterion, "criterion")
-        self.input_module = input_module
-        self.target_module = target_module
+        self.input_module = None if input_module is None else require_module(self, input_module, "input_module")
+        self.target_module = None if target_module is None else require_module(self, target_module, "target_module")
 
     def forward(self, input: Any, target: Any) -> Tensor:
         prediction = input if self.input_module is None else self.input_module(input)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from torchrnn.checks import require_n_input_dims, require_tensor
+from torchrnn.checks import require_n_input_dims, require_numbers, require_tensor
 from torchrnn.module import Module
 
 
@@ -28,7 +27,7 @@ class Constant(Module):
 
     def __init__(self, value: Any, n_input_dims: int | None = None) -> None:
         super().__init__()
-        self.register_buffer("value", torch.as_tensor(value).detach().clone(), persistent=False)
+        self.register_buffer("value", require_numbers(self, value, "value").clone(), persistent=False)
         self.n_input_dims = require_n_input_dims(self, n_input_dims)
 
     def forward(self, input: Any) -> Tensor:

@@ -17,11 +17,21 @@ if TYPE_CHECKING:
 class Container(Module):
     """A list of modules; what is done with them is up to the subclass, which writes ``forward``.
 
-    Any ``torch.nn.Module`` may stand inside. Positions are 0-based, negative ones count from the end. The
-    parameters are named as in ``torch.nn.Sequential``: ``"0.weight"``.
+    Shapes: those of the subclass. Any ``torch.nn.Module`` may stand inside. Positions are 0-based, negative ones
+    count from the end. The parameters are named as in ``torch.nn.Sequential``: ``"0.weight"``.
 
     Differs from ``torch.nn``: `add` and `insert` return the container, so that calls chain. Differs from the
     original: 0-based, and modules may be given to the constructor.
+
+    >>> import torch
+    >>> from torchrnn.layers import Container
+    >>> class Residual(Container):
+    ...     def forward(self, input):
+    ...         for module in self:
+    ...             input = input + module(input)
+    ...         return input
+    >>> Residual(torch.nn.Linear(4, 4)).add(torch.nn.Tanh())(torch.zeros(3, 4)).shape
+    torch.Size([3, 4])
     """
 
     def __init__(self, *modules: nn.Module) -> None:

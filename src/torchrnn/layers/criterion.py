@@ -19,7 +19,7 @@ class Criterion(nn.Module):
         loss = criterion.update_output(y, target)
         grad_y = criterion.backward(y, target)
 
-    Both run ``forward``, so `backward` may be called alone.
+    Both run ``forward``, so `backward` may be called alone. Shapes: the gradient has that of the input.
 
     Differs from ``torch.nn``: the explicit protocol. Differs from the original: the loss is a 0-dim tensor
     and not a number; ids are 0-based.

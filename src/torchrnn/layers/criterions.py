@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchrnn.checks import require_flag, require_int, require_numbers
 from torchrnn.layers.criterion import Criterion
 from torchrnn.tree import describe
 
@@ -42,8 +43,8 @@ class ClassNLLCriterion(Criterion):
     ) -> None:
         super().__init__()
         self.register_buffer("weights", _class_weights(self, weights), persistent=False)
-        self.size_average = size_average
-        self.ignore_index = ignore_index
+        self.size_average = require_flag(self, size_average, "size_average")
+        self.ignore_index = require_int(self, ignore_index, "ignore_index")
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         scores, ids = self._rows(input, target)
@@ -121,7 +122,7 @@ class MSECriterion(Criterion):
 
     def __init__(self, size_average: bool = True) -> None:
         super().__init__()
-        self.size_average = size_average
+        self.size_average = require_flag(self, size_average, "size_average")
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         self._require_same_shape(input, target)
@@ -148,7 +149,7 @@ class DistKLDivCriterion(Criterion):
 
     def __init__(self, size_average: bool = True) -> None:
         super().__init__()
-        self.size_average = size_average
+        self.size_average = require_flag(self, size_average, "size_average")
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         self._require_same_shape(input, target)
@@ -180,7 +181,7 @@ class BCECriterion(Criterion):
     def __init__(self, weights: Tensor | Sequence[float] | None = None, size_average: bool = True) -> None:
         super().__init__()
         self.register_buffer("weights", _class_weights(self, weights), persistent=False)
-        self.size_average = size_average
+        self.size_average = require_flag(self, size_average, "size_average")
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         self._require_same_shape(input, target)
@@ -200,7 +201,8 @@ class BCECriterion(Criterion):
 def _class_weights(criterion: Criterion, weights: Tensor | Sequence[float] | None) -> Tensor | None:
     if weights is None:
         return None
-    values = weights.detach().clone() if isinstance(weights, Tensor) else torch.tensor(weights, dtype=torch.float64)
+    dtype = None if isinstance(weights, Tensor) else torch.float64
+    values = require_numbers(criterion, weights, "weights", dtype).clone()
     if values.dim() != 1:
         name = type(criterion).__name__
         raise ValueError(f"{name}: weights must be one number for each class, (V,); got {tuple(values.shape)}.")

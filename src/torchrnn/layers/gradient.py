@@ -46,6 +46,8 @@ class _StraightThroughClamp(torch.autograd.Function):
 class ZeroGrad(Module):
     """Identity whose gradient is zero; tensors and nested tables of them.
 
+    Shapes: any, and so is the output.
+
     Differs from ``detach()``: a gradient does arrive, and it is zero.
 
     >>> import torch
@@ -139,7 +141,7 @@ class CategoricalEntropy(Module):
     def __init__(self, scale: float = 1.0, min_entropy: float | None = None) -> None:
         super().__init__()
         self.scale = require_number(self, scale, "scale")
-        self.min_entropy = min_entropy
+        self.min_entropy = None if min_entropy is None else require_number(self, min_entropy, "min_entropy")
 
     def forward(self, input: Tensor) -> Tensor:
         if require_tensor(self, input).dim() != 2:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchrnn.checks import require_count, require_tensor, resolve_index
+from torchrnn.checks import require_count, require_positive, require_tensor, resolve_index
 from torchrnn.module import Module
 
 
@@ -41,15 +41,11 @@ class LookupTable(Module):
         super().__init__()
         self.n_index = require_count(self, n_index, "n_index")
         self.n_output = require_count(self, n_output, "n_output")
-        if max_norm is not None and not max_norm > 0:
-            raise ValueError(f"LookupTable: max_norm must be positive, or None for no limit; got {max_norm}.")
-        if not norm_type > 0:
-            raise ValueError(f"LookupTable: norm_type must be positive; got {norm_type}.")
         self.padding_index = padding_index
         if padding_index is not None:
             self.padding_index = resolve_index(self, padding_index, n_index, "a table")
-        self.max_norm = max_norm
-        self.norm_type = norm_type
+        self.max_norm = None if max_norm is None else require_positive(self, max_norm, "max_norm")
+        self.norm_type = require_positive(self, norm_type, "norm_type")
         self.weight = nn.Parameter(torch.empty(n_index, n_output))
         self.reset_parameters()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from torchrnn.checks import require_count
 from torchrnn.layers.lookup import LookupTable
 
 
@@ -24,7 +25,7 @@ class LookupTableMaskZero(LookupTable):
     """
 
     def __init__(self, n_index: int, n_output: int) -> None:
-        super().__init__(n_index + 1, n_output)
+        super().__init__(require_count(self, n_index, "n_index") + 1, n_output)
 
     def forward(self, input: Tensor) -> Tensor:
         self.weight.data[0] = 0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchrnn.checks import require_count, require_tensor
+from torchrnn.checks import require_count, require_number, require_positive, require_tensor
 from torchrnn.module import Module
 
 
@@ -28,10 +28,10 @@ class Normalize(Module):
 
     def __init__(self, p: float = 2.0, eps: float = 1e-10) -> None:
         super().__init__()
-        if not p > 0:
-            raise ValueError(f"Normalize: p must be positive; got {p}.")
-        self.p = p
+        self.p = require_positive(self, p, "p")
         self.eps = eps
+        if not require_number(self, eps, "eps") >= 0:
+            raise ValueError(f"Normalize: eps must not be negative; got {eps}.")
 
     def forward(self, input: Tensor) -> Tensor:
         if require_tensor(self, input).dim() not in (1, 2):

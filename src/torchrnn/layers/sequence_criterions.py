@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchrnn.checks import require_module
+from torchrnn.checks import require_flag, require_int, require_module
 from torchrnn.layers.composite_criterions import total_of
 from torchrnn.layers.criterion import Criterion
 from torchrnn.tree import describe
@@ -33,7 +33,7 @@ class SequencerCriterion(Criterion):
     def __init__(self, criterion: nn.Module, size_average: bool = False) -> None:
         super().__init__()
         self.criterion = require_module(self, criterion, "criterion")
-        self.size_average = size_average
+        self.size_average = require_flag(self, size_average, "size_average")
         self._zero_mask: Tensor | None = None
 
     def set_zero_mask(self, mask: Tensor | None) -> None:
@@ -114,9 +114,9 @@ class TemporalCrossEntropyCriterion(Criterion):
 
     def __init__(self, batch_average: bool = True, time_average: bool = False, ignore_index: int = -100) -> None:
         super().__init__()
-        self.batch_average = batch_average
-        self.time_average = time_average
-        self.ignore_index = ignore_index
+        self.batch_average = require_flag(self, batch_average, "batch_average")
+        self.time_average = require_flag(self, time_average, "time_average")
+        self.ignore_index = require_int(self, ignore_index, "ignore_index")
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if not (isinstance(input, Tensor) and isinstance(target, Tensor)):

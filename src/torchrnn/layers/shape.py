@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torchrnn.checks import (
     require_count,
+    require_flag,
     require_int,
     require_n_input_dims,
     require_sizes,
@@ -129,6 +130,8 @@ class View(Module):
     def __init__(self, *size: int | Sequence[int], n_input_dims: int | None = None) -> None:
         super().__init__()
         sizes = unpack_sizes(size)
+        if not sizes:
+            raise ValueError("View: at least one size is needed; got none.")
         if sizes.count(-1) > 1:
             raise ValueError(f"View: at most one size can be -1; got {sizes}.")
         known = [value for value in sizes if value != -1]
@@ -168,7 +171,7 @@ class Reshape(Module):
     def __init__(self, *size: int | Sequence[int], batch_mode: bool | None = None) -> None:
         super().__init__()
         self.size = require_sizes(self, size)
-        self.batch_mode = batch_mode
+        self.batch_mode = None if batch_mode is None else require_flag(self, batch_mode, "batch_mode")
 
     def forward(self, input: Tensor) -> Tensor:
         tensor = require_tensor(self, input)

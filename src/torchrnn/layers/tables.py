@@ -79,6 +79,7 @@ class SplitTable(Module):
 class SelectTable(Module):
     """One element of a table, ``y = x[index]``; a negative index counts from the end.
 
+    Shapes: a table of any elements in, one of them out.
     In the explicit protocol the gradients of the other elements are zeros.
 
     >>> from torchrnn.layers import SelectTable
@@ -100,6 +101,8 @@ class SelectTable(Module):
 
 class NarrowTable(Module):
     """A piece of a table, ``y = x[offset : offset + length]``; a negative offset counts from the end.
+
+    Shapes: a table of any elements in, a list of ``length`` of them out.
 
     >>> from torchrnn.layers import NarrowTable
     >>> NarrowTable(1, 2)(["a", "b", "c", "d"])
@@ -127,6 +130,8 @@ class NarrowTable(Module):
 class FlattenTable(Module):
     """All elements of nested tables in one list, depth first.
 
+    Shapes: any; elements that are no tables stay as they are.
+
     >>> from torchrnn.layers import FlattenTable
     >>> FlattenTable()(["a", ["b", ["c", "d"]]])
     ['a', 'b', 'c', 'd']
@@ -142,6 +147,7 @@ class FlattenTable(Module):
 class ZipTable(Module):
     """A table of tables, turned: ``[[a_0, a_1], [b_0, b_1]]`` to ``[[a_0, b_0], [a_1, b_1]]``.
 
+    Shapes: m tables of n elements each in, n lists of m elements out; the elements may be anything.
     Raises ``ValueError`` where the inner tables differ in length.
 
     >>> from torchrnn.layers import ZipTable
@@ -163,6 +169,8 @@ class ZipTable(Module):
 class ZipTableOneToMany(Module):
     """One element, paired with each of a table: ``[x, [y_0, y_1]]`` to ``[[x, y_0], [x, y_1]]``.
 
+    Shapes: an element and a table of n in, n lists of 2 out; the elements may be anything.
+
     >>> from torchrnn.layers import ZipTableOneToMany
     >>> ZipTableOneToMany()(["x", ["y0", "y1"]])
     [['x', 'y0'], ['x', 'y1']]
@@ -175,6 +183,8 @@ class ZipTableOneToMany(Module):
 
 class ReverseTable(Module):
     """A table from its end to its beginning.
+
+    Shapes: a table of any elements in, a list of as many out.
 
     >>> from torchrnn.layers import ReverseTable
     >>> ReverseTable()(["a", "b", "c"])

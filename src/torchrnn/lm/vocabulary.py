@@ -27,6 +27,8 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
+        if not isinstance(tokens, Iterable):
+            raise TypeError(f"tokens must be a string or an iterable of characters; got {tokens!r}")
         self.tokens = tuple(tokens)
         if not self.tokens:
             raise ValueError("a vocabulary needs at least one token, but tokens is empty")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from torchrnn.checks import require_numbers
+
 CERTAIN = 2**53
 """The threshold that stands for probability 1: thresholds are integers, which no change of precision touches."""
 
@@ -40,7 +42,7 @@ class AliasMultinomial(nn.Module):
 
     def __init__(self, probabilities: Tensor | Sequence[float]) -> None:
         super().__init__()
-        weights = torch.as_tensor(probabilities, dtype=torch.float64).detach()
+        weights = require_numbers(self, probabilities, "probabilities", torch.float64)
         if weights.dim() != 1 or not len(weights):
             raise ValueError(
                 "AliasMultinomial: probabilities must be one weight for each outcome, (n,); got "

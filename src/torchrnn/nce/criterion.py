@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchrnn.checks import require_table
+from torchrnn.checks import require_flag, require_table
 from torchrnn.layers import Criterion
 from torchrnn.tree import Tree, describe
 
@@ -61,7 +61,7 @@ class NCECriterion(Criterion):
 
     def __init__(self, size_average: bool = True) -> None:
         super().__init__()
-        self.size_average = size_average
+        self.size_average = require_flag(self, size_average, "size_average")
 
     def forward(self, input: Tree, target: Tree = None) -> Tensor:
         if isinstance(input, Tensor):

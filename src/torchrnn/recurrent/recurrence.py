@@ -89,7 +89,7 @@ def _checked_size(size: Any) -> Any:
     if isinstance(size, list) and size:
         return [_checked_size(part) for part in size]
     dims = (size,) if isinstance(size, int) else size
-    if isinstance(dims, tuple) and dims and all(isinstance(n, int) and n > 0 for n in dims):
+    if isinstance(dims, tuple) and dims and all(type(n) is int and n > 0 for n in dims):
         return tuple(dims)
     raise ValueError(
         f"Recurrence: output_size must be a positive int, a tuple of them, or a list of such sizes; got {size!r}."

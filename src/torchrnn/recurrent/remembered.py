@@ -45,12 +45,11 @@ class Remembering(Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("_state", "_start_state"):
-            object.__setattr__(
-                self, name, value
-            )  # a Parameter may be a state without becoming a parameter of the module
+            # A Parameter may be a state without becoming a parameter here.
+            object.__setattr__(self, name, value)
         elif name in LISTED and isinstance(value, nn.Module | nn.Parameter):
             raise ValueError(
-                f"{type(self).__name__}: {name!r} is the list of the {name} of all steps; call this attribute otherwise."
+                f"{type(self).__name__}: {name!r} is the list of the {name} of all steps; choose another name."
             )
         else:
             super().__setattr__(name, value)

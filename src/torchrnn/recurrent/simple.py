@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from torchrnn.checks import require_count, require_module
+from torchrnn.checks import require_counts, require_module
 from torchrnn.layers import CAddTable, JoinTable, LookupTableMaskZero, ParallelTable, Sequential
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.recurrence import Recurrence
@@ -29,7 +29,8 @@ class LinearRNN(Recurrence):
     def __init__(
         self, input_size: int, hidden_size: int, transfer: nn.Module | None = None, rho: int = DEFAULT_RHO
     ) -> None:
-        linear = nn.Linear(require_count(self, input_size, "input_size") + hidden_size, hidden_size)
+        require_counts(self, input_size=input_size, hidden_size=hidden_size)
+        linear = nn.Linear(input_size + hidden_size, hidden_size)
         transfer = nn.Sigmoid() if transfer is None else require_module(self, transfer, "transfer")
         super().__init__(Sequential(JoinTable(0, 1), linear, transfer), hidden_size, 1, rho)
 
@@ -59,6 +60,7 @@ class LookupRNN(Recurrence):
         merge: nn.Module | None = None,
         rho: int = DEFAULT_RHO,
     ) -> None:
+        require_counts(self, n_index=n_index, hidden_size=hidden_size)
         parts = ParallelTable(LookupTableMaskZero(n_index, hidden_size), nn.Linear(hidden_size, hidden_size))
         merge = CAddTable() if merge is None else require_module(self, merge, "merge")
         transfer = nn.Sigmoid() if transfer is None else require_module(self, transfer, "transfer")

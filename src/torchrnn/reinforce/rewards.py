@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torchrnn.checks import require_number, require_tensor, require_tensors
+from torchrnn.checks import require_flag, require_module, require_number, require_tensor, require_tensors
 from torchrnn.layers import Criterion, MSECriterion
 from torchrnn.module import Module
 from torchrnn.reinforce.zero_path import zero_path
@@ -32,8 +32,8 @@ class ClassReward(Criterion):
         # Not as a part of the loss: the parameters belong to the network alone.
         object.__setattr__(self, "module", module)
         self.scale = require_number(self, scale, "scale")
-        self.criterion = MSECriterion() if criterion is None else criterion
-        self.size_average = size_average
+        self.criterion = MSECriterion() if criterion is None else require_module(self, criterion, "criterion")
+        self.size_average = require_flag(self, size_average, "size_average")
 
     def is_right(self, scores: Tensor, target: Tensor) -> Tensor:
         """Which rows are right, (N,)."""

@@ -75,7 +75,7 @@ class SpatialGlimpse(Module):
         free = torch.tensor([padded.shape[2] - height, padded.shape[3] - width], device=image.device)
         if free.min() < 0:
             raise ValueError(
-                f"SpatialGlimpse: the image is too small, {tuple(image.shape)}; it needs 2 rows and columns."
+                f"SpatialGlimpse: the image must have at least 2 rows and 2 columns; got {tuple(image.shape)}."
             )
         corner = ((location + 1) / 2 * free).clamp(min=0).minimum(free).long()
         rows = corner[:, 0, None] + torch.arange(height, device=image.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from torchrnn.checks import require_flag
 from torchrnn.module import Module
 from torchrnn.tree import Tree, describe
 
@@ -72,6 +73,7 @@ class Reinforce(Module):
     that draws otherwise overrides `draw`.
 
     Arguments: ``stochastic``: draw in evaluation, too.
+    Shapes: input (N, ...), or a table of such, as the distribution takes it; the output is a sample of it.
     Raises ``ValueError`` in backward where a sample has no reward.
 
     Differs from the original: every call has its own sample and reward; evaluation has a gradient.
@@ -92,7 +94,7 @@ class Reinforce(Module):
 
     def __init__(self, stochastic: bool = False) -> None:
         super().__init__()
-        self.stochastic = stochastic
+        self.stochastic = require_flag(self, stochastic, "stochastic")
         self._draws: deque[weakref.ref[Draw]] = deque()
 
     def distribution(self, input: Tree) -> Distribution:
@@ -113,10 +115,9 @@ class Reinforce(Module):
         log_probability: Tensor = distribution.log_prob(sample)
         draw = Draw(log_probability)
         output: Tensor = _Sampled.apply(sample, log_probability, draw)  # type: ignore[no-untyped-call]
-        if output.requires_grad:
-            while self._draws and self._draws[0]() is None:
-                self._draws.popleft()
-            self._draws.append(weakref.ref(draw))
+        while self._draws and self._draws[0]() is None:
+            self._draws.popleft()
+        self._draws.append(weakref.ref(draw))
         return output
 
     def _reinforce_own(self, reward: Any) -> None:

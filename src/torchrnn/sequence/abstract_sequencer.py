@@ -13,7 +13,7 @@ class AbstractSequencer(Module):
     """A module that takes a whole sequence in one call.
 
     Every call begins from a fresh state, unless it remembers: see `Module.remember`. A remembered state is detached,
-    so gradients flow through time within one call only.
+    so gradients flow through time within one call only. Shapes: as the subclass says, usually (T, N, ...) in and out.
 
     >>> import torch, torchrnn
     >>> issubclass(torchrnn.Sequencer, torchrnn.AbstractSequencer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from torchrnn.checks import require_module
+from torchrnn.checks import require_flag, require_module
 from torchrnn.layers import CAddTable
 from torchrnn.masks import padding_mask, without_masked
 from torchrnn.module import Module
@@ -22,7 +22,7 @@ class BothDirections(Module):
         super().__init__()
         self.fwd = fwd
         self.bwd = ReverseUnreverse(bwd)
-        self.batch_first = batch_first
+        self.batch_first = require_flag(self, batch_first, "batch_first")
         self.merge = CAddTable() if merge is None else require_module(self, merge, "merge")
 
     def forward(self, input: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:

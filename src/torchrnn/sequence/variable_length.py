@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from torchrnn.checks import require_module, require_tensors
+from torchrnn.checks import require_flag, require_module, require_tensors
 from torchrnn.masks import padding_mask
 from torchrnn.module import Module
 
@@ -41,7 +41,7 @@ class VariableLength(Module):
                 "VariableLength: module must take (T, N, ...), but it is batch_first; make it without that."
             )
         self.module = module.mask_zero()
-        self.last_only = last_only
+        self.last_only = require_flag(self, last_only, "last_only")
 
     def forward(self, input: Sequence[Tensor]) -> list[Tensor] | Tensor:
         samples = require_tensors(self, input)

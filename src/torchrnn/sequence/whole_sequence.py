@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torchrnn.cells import GRU, FastLSTM, LSTMState, RecGRU, RecLSTM, RecVanilla
+from torchrnn.checks import require_count, require_flag
 from torchrnn.sequence.abstract_sequencer import CellSequencer
 from torchrnn.tree import Tree, describe
 
@@ -22,7 +23,7 @@ class WholeSequence(CellSequencer):
     def __init__(self, cell: RecLSTM | RecGRU | RecVanilla, batch_first: bool) -> None:
         super().__init__()
         self.cell = cell
-        self.batch_first = batch_first
+        self.batch_first = require_flag(self, batch_first, "batch_first")
 
     @property
     def weight(self) -> nn.Parameter:
@@ -160,7 +161,7 @@ class SeqLSTMP(SeqLSTM):
     """
 
     def __init__(self, input_size: int, hidden_size: int, proj_size: int, batch_first: bool = False) -> None:
-        super().__init__(input_size, hidden_size, proj_size, batch_first)
+        super().__init__(input_size, hidden_size, require_count(self, proj_size, "proj_size"), batch_first)
 
 
 class SeqGRU(WholeSequence):
