@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/torchrnn train --output runs/demo --overwrite --max-minutes 1.5 --seq-length 25 --learning-rate 0.005
+	$(BIN)/torchrnn train --output runs/demo --overwrite --max-minutes 1.5 --threads 1 --seq-length 25 --learning-rate 0.005
 	$(BIN)/torchrnn sample runs/demo --length 500 --start-text "The " --temperature 0.6
 
 test: $(READY)

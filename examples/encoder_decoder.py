@@ -76,7 +76,7 @@ class Translator(nn.Module):
         digits, n_digits, *_ = self.batch(numbers)
         self.encoder(digits, n_digits)
         self.decoder.remember().forget().set_start_state(self.encoder.get_hidden_state())
-        letters = torch.zeros(1, len(numbers), dtype=torch.long)
+        letters = torch.zeros_like(digits[:1])
         while len(letters) <= len("DCCCLXXXVIII."):  # the longest there is
             letters = torch.cat([letters, self.decoder(letters[-1:]).argmax(-1)])
         self.decoder.remember("neither")
@@ -98,7 +98,6 @@ def main(arguments: list[str] | None = None) -> float:
     translator.by_protocol(pairs[:8])
     same = all(torch.allclose(a, b.grad) for a, b in zip(gradients, translator.parameters(), strict=True))
     print(f"both ways have the same gradients: {same}")
-
     optimizer = torch.optim.Adam(translator.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
     for update in range(1, updates + 1):

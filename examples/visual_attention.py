@@ -36,7 +36,7 @@ def make_agent() -> tr.Sequential:
 
 def train(agent: tr.Sequential, images: Tensor, digits: Tensor, epochs: int) -> None:
     """The classifier learns from the likelihood of the digit, the locator and the baseline from the reward."""
-    likelihood, reward = tr.ClassNLLCriterion(), tr.VRClassReward(agent, scale=0.1)
+    likelihood, reward = tr.ClassNLLCriterion(), tr.VRClassReward(agent, scale=0.3)
     optimizer = torch.optim.Adam(agent.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for epoch in range(1, epochs + 1):
@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> float:
     images, digits = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16, torch.tensor(data.target)
     train_x, test_x, train_y, test_y = train_test_split(images, digits, test_size=0.2, random_state=0)
     agent = make_agent()
-    train(agent, train_x, train_y, epochs=3 if options.quick else 45)
+    train(agent, train_x, train_y, epochs=3 if options.quick else 50)
     print(f"glances at random places: {accuracy_of_random_glances(agent, test_x, test_y):.1%} of the held-out digits")
     save_figure(agent, test_x[:8], options.figure)
     held_out = accuracy(agent, test_x, test_y)
