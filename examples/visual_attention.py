@@ -82,8 +82,8 @@ def save_figure(agent: tr.Sequential, images: Tensor, path: Path) -> None:
     centres = ((torch.stack(agent[0].actions) + 1) / 2 * (images.shape[-1] - 1)).floor()
     figure = Figure(figsize=(1.6 * len(images), 2))
     for i, axes in enumerate(figure.subplots(1, len(images))):
-        axes.imshow(images[i, 0], cmap="gray_r")
-        axes.plot(centres[:, i, 1], centres[:, i, 0], "o-", color="tab:red", alpha=0.6)
+        axes.imshow(images[i, 0].numpy(), cmap="gray_r")
+        axes.plot(*centres[:, i].flip(1).T.numpy(), "o-", color="tab:red", alpha=0.6)
         for t, (y, x) in enumerate(centres[:, i].tolist()):
             axes.text(x, y - 0.4, str(t + 1), color="tab:blue", weight="bold")
         axes.set_title(f"read as {int(read[i])}")
