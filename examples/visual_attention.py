@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> float:
     images, digits = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16, torch.tensor(data.target)
     train_x, test_x, train_y, test_y = train_test_split(images, digits, test_size=0.2, random_state=0)
     agent = make_agent()
-    train(agent, train_x, train_y, epochs=3 if options.quick else 50)
+    train(agent, train_x, train_y, epochs=3 if options.quick else 60)
     print(f"glances at random places: {accuracy_of_random_glances(agent, test_x, test_y):.1%} of the held-out digits")
     save_figure(agent, test_x[:8], options.figure)
     held_out = accuracy(agent, test_x, test_y)
