@@ -6,8 +6,6 @@ It learns half of the manual that every Python carries, and prints the perplexit
 After Element-Research/rnn's example of the same name.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import math
@@ -29,13 +27,13 @@ def read_words(quick: bool) -> tuple[list[str], list[str]]:
     paragraphs = paragraphs[: 300 if quick else 1200]
     cut = len(paragraphs) // 10
     texts = "\n".join(paragraphs[cut:]), "\n".join(paragraphs[:cut])
-    train_words, val_words = ([m.group() for m in re.finditer(r"\w+|([^\w\s])\1*", text.lower())] for text in texts)
-    return train_words, val_words
+    words = [[m.group() for m in re.finditer(r"\w+|([^\w\s])\1*", text.lower())] for text in texts]
+    return words[0], words[1]
 
 
 def make_network(n_words: int, size: int) -> tr.Sequential:
-    recurrent = tr.Sequential(tr.LookupTable(n_words, size), tr.FastLSTM(size, size), tr.FastLSTM(size, size))
-    step = tr.Sequential(recurrent, nn.Linear(size, n_words), nn.LogSoftmax(-1))
+    layers = tr.LookupTable(n_words, size), tr.FastLSTM(size, size), tr.FastLSTM(size, size)
+    step = tr.Sequential(*layers, nn.Linear(size, n_words), nn.LogSoftmax(-1))
     return tr.Sequential(tr.Sequencer(step)).remember("both")
 
 
@@ -103,13 +101,11 @@ def main(arguments: list[str] | None = None) -> list[list[float]]:
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the matrices are small
-
     train_words, val_words = read_words(options.quick)
     counts = Counter(train_words)
     ids = {word: position for position, word in enumerate(["<unk>", *sorted(w for w in counts if counts[w] > 1)])}
     train_ids, val_ids = (torch.tensor([ids.get(word, 0) for word in words]) for words in (train_words, val_words))
     print(f"{len(train_ids)} words to train on, {len(ids)} different ones that occur at least twice")
-
     net = make_network(len(ids), size=16 if options.quick else 80)
     batches = Batches.fitting(train_ids, 16, 16), Batches.fitting(val_ids, 8, 20)
     history = train(net, *batches, epochs=2 if options.quick else 12, patience=2)
