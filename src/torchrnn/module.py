@@ -196,10 +196,8 @@ class Module(ExplicitProtocol):
         """Tell the stochastic units inside (`Reinforce`) how good it was what they drew; the more the better.
 
         Call it after the forward and before the backward. ``reward`` is a tensor (N,), one number for each row of the
-        batch, for every sample since; or a list of such tensors or a tensor (T, N), one for each of the last T steps, in
-        the order in which the steps were taken (for a direction that runs backward, the last comes first). In the
-        explicit world a deferred `backward` may need a reward already, which a later one replaces. Where nothing was
-        drawn, as in evaluation, it does nothing.
+        batch, for every sample since; or a list of such tensors or a tensor (T, N), one for each of the last T steps.
+        Where nothing was drawn, as in evaluation, it does nothing.
         """
         for module in self._own_modules():
             module._reinforce_own(reward)
