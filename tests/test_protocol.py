@@ -425,7 +425,7 @@ def test_a_state_that_was_changed_in_place_is_noticed() -> None:
         gru.update_output(X[1])
     net = torchrnn.Sequencer(torchrnn.Sequential(torchrnn.GRU(D, H), nn.ReLU(inplace=True)))
     with pytest.raises(ValueError, match="changed in place"):
-        net(torch.randn(2, N, D))
+        net(torch.randn(3, N, D))
 
 
 def test_names_of_lists_are_not_for_layers() -> None:

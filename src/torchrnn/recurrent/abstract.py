@@ -9,7 +9,7 @@ from torchrnn.checks import require_row_dims
 from torchrnn.masks import ZeroMasked, with_lengths, with_mask, without_masked, zero_rows
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.remembered import Remembering, check_state, first_step
-from torchrnn.scan import scan
+from torchrnn.scan import reference, scan, unstacked
 from torchrnn.scan.reference import Cell
 from torchrnn.tree import Tree, batch_size
 
@@ -95,8 +95,29 @@ class AbstractRecurrent(Remembering):
         self._begin_record()
         with self._taking(inputs, through_time=False, given=state) as (segment, state):
             cell, steps = self._masked(inputs, lengths)
-            segment.outputs, segment.final = scan(cell, steps, state, segment.keep_states)
+            parts = self.parts(state)
+            run = reference.scan if parts and self._is_recorded() else scan
+            first_apart = bool(parts) and self._has_rows_to_forget()
+            segment.outputs, segment.final = run(cell, steps, state, segment.keep_states, first_apart)
+        self._tell_parts(segment.states, segment.final, len(inputs))
         return segment.outputs
+
+    def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
+        """The recurrent modules that are stepped inside of this one, each with its part of ``state``."""
+        return []
+
+    def _tell_parts(self, states: Tree, final: Tree, length: int) -> None:
+        """After a sequence that the native engine ran: what the parts have not seen, since nobody called them."""
+        for i, (part, part_final) in enumerate(self.parts(final)):
+            missed = length - part._steps
+            if missed <= 0:
+                continue
+            if isinstance(states, list):
+                part_states: Tree = [self.parts(state)[i][1] for state in states[-missed:]]
+            else:
+                part_states = unstacked(self.parts(states)[i][1])[-missed:]
+            part._remember_unseen(part_states, part_final, missed)
+            part._tell_parts(part_states, part_final, missed)
 
     def extra_repr(self) -> str:
         sizes = (getattr(self, name, None) for name in ("input_size", "hidden_size", "proj_size"))

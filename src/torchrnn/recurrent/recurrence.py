@@ -72,6 +72,10 @@ class Recurrence(AbstractRecurrent):
         h, inner = step_remembering(parts, inner, lambda: self.module([input, h]))
         return h, RecurrenceState(h, inner) if inner else h
 
+    def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
+        inner = state.inner if isinstance(state, RecurrenceState) else ()
+        return list(zip(recurrent_modules(self.module), inner, strict=True))
+
     def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> Tree:
         if not isinstance(state, RecurrenceState):
             return super()._fresh_rows(rows, start, state)

@@ -77,6 +77,10 @@ class Recurrent(AbstractRecurrent):
         h, inner = step_remembering(parts, before.inner, lambda: self._output(input, before))
         return h, RecurrentState(h, inner) if inner else h
 
+    def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
+        inner = state.inner if isinstance(state, RecurrentState) else ()
+        return list(zip(recurrent_modules(*self.children()), inner, strict=True))
+
     def _output(self, input: Tree, before: RecurrentState) -> Tree:
         x = self.input(input)
         if before.h is None:

@@ -48,6 +48,9 @@ class Recursor(AbstractRecurrent):
     def step(self, input: Tree, state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
         return step_remembering(recurrent_modules(self.module), state, lambda: self.module(input))
 
+    def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
+        return list(zip(recurrent_modules(self.module), state, strict=True))
+
     def set_zero_mask(self, mask: Tensor | None) -> None:
         super().set_zero_mask(mask)
         self._inner_mask = None if mask is None or self._masks else torch.as_tensor(mask).bool()

@@ -29,6 +29,8 @@ class Remembering(Module):
     """The memory of a recurrent module; `AbstractRecurrent` adds the steps."""
 
     is_recurrent = True
+    REMEMBERED = frozenset({"_state", "_segments", "_steps", "_batch_size", "_state_is_set", "_state_versions"})
+    """What a step changes; after a sequence that the native engine ran, `AbstractRecurrent` sees to it."""
 
     def __init__(self, rho: int = DEFAULT_RHO) -> None:
         super().__init__()
@@ -72,11 +74,13 @@ class Remembering(Module):
     @property
     def inputs(self) -> list[Tree]:
         """The input of each step since the last `forget`, or of the last sequence."""
+        self._check_seen("inputs")
         return [step for segment in self._segments for step in unstacked(segment.inputs)]
 
     @property
     def outputs(self) -> list[Tree]:
         """The output of each step."""
+        self._check_seen("outputs")
         return [step for segment in self._segments for step in unstacked(segment.outputs)]
 
     @property
@@ -90,13 +94,22 @@ class Remembering(Module):
         reached = (segment.grad_inputs for segment in self._segments if segment.grad_inputs is not None)
         return [step for grad_inputs in reached for step in unstacked(grad_inputs)]
 
+    def _check_seen(self, listed: str) -> None:
+        if any(segment.inputs is None for segment in self._segments):
+            raise RuntimeError(
+                f"{type(self).__name__}: the native engine ran the sequence around this module as a whole, so of its "
+                f"steps only the states are known. Run it under torchrnn.scan.use('reference') to list its {listed}."
+            )
+
     def get_hidden_state(self, step: int | None = None) -> Tree:
         """The state after ``step`` steps; 0 is the initial one, negative counts from the end, default the last."""
         wanted = self._absolute(step)
         for segment in self._segments:
             if segment.first_step == wanted:
                 return segment.initial
-            if segment.first_step < wanted <= segment.last_step:
+            if wanted == segment.last_step:
+                return segment.final
+            if segment.first_step < wanted < segment.last_step:
                 return unstacked(segment.states)[wanted - segment.first_step - 1]
         if wanted == self._steps:
             return self._start_state if self._state is None else self._state
@@ -184,6 +197,7 @@ class Remembering(Module):
             tape.depth -= 1
             kept.segments.append(segment)
         self._rows_to_forget = None
+        segment.length, self._batch_size = len(inputs), batch_size(inputs)
         self._remember_segment(segment)
 
     def _source(self, inputs: Tree) -> Tree:
@@ -229,10 +243,21 @@ class Remembering(Module):
             return (with_gradients(source) if is_initial else as_leaves(source)), True
         return (source if through_time or self._state is None else detached(source)), False
 
+    def _is_recorded(self) -> bool:
+        """Whether the explicit protocol keeps what is done now."""
+        return self._tape is not None and self._tape.recording is not None
+
+    def _remember_unseen(self, states: Tree, final: Tree, length: int) -> None:
+        """Remember steps that were taken elsewhere on behalf of this module, of which only the states are known."""
+        segment = Segment(self, None, None, None, self._steps, False, False, None, states, final, length)
+        self._remember_segment(segment)
+
+    def _has_rows_to_forget(self) -> bool:
+        return any(isinstance(m, Remembering) and m._rows_to_forget is not None for m in self._own_modules())
+
     def _remember_segment(self, segment: Segment) -> None:
-        segment.length = len(segment.inputs)
         self._steps += segment.length
-        self._state, self._batch_size = segment.final, batch_size(segment.inputs)
+        self._state = segment.final
         self._state_is_set = False
         leaves = (leaf for leaf in tree_leaves(segment.final) if isinstance(leaf, Tensor))
         self._state_versions = [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]

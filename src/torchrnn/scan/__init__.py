@@ -1,5 +1,7 @@
 """The engine: it runs the step of a recurrent module over a whole sequence."""
 
-from torchrnn.scan.reference import scan, unstacked
+from torchrnn.scan.choice import use
+from torchrnn.scan.engine import explain, scan
+from torchrnn.scan.reference import unstacked
 
-__all__ = ["scan", "unstacked"]
+__all__ = ["explain", "scan", "unstacked", "use"]

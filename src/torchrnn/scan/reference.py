@@ -8,8 +8,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_map
 
+from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
 
 
@@ -19,7 +20,13 @@ class Cell(Protocol):
     def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]: ...
 
 
-def scan(cell: Cell, inputs: Tree, state: Tree, keep_states: Callable[[Tree], None] | None = None) -> tuple[Tree, Tree]:
+def scan(
+    cell: Cell,
+    inputs: Tree,
+    state: Tree,
+    keep_states: Callable[[Tree], None] | None = None,
+    first_apart: bool = False,
+) -> tuple[Tree, Tree]:
     """Run ``cell.step`` over a sequence: ``output[t], state = cell.step(inputs[t], state)``.
 
     Arguments:
@@ -27,6 +34,7 @@ def scan(cell: Cell, inputs: Tree, state: Tree, keep_states: Callable[[Tree], No
         inputs: a tensor (T, N, ...), a tuple of such tensors, or a list of T steps.
         state: the state before the first step.
         keep_states: called once with the states after each step, as a list of T or stacked as the inputs are.
+        first_apart: whether the first step is another one than those after it; here it makes no difference.
 
     Returns the outputs (T, N, ...), or a list of T of them where ``inputs`` is a list, and the final state.
 
@@ -56,9 +64,9 @@ def unstacked(sequence: Tree) -> list[Tree]:
     """A sequence as the list of its steps."""
     if isinstance(sequence, list):
         return sequence
-    leaves, structure = tree_flatten(sequence)
+    tensors, structure = take_apart(sequence)
     # unbind and not indices: their gradients would each be as large as the sequence
-    return [tree_unflatten(list(step), structure) for step in zip(*(x.unbind(0) for x in leaves), strict=True)]
+    return [structure.tree(step) for step in zip(*(x.unbind(0) for x in tensors), strict=True)]
 
 
 def _no_steps(cell: Cell, inputs: Tree, state: Tree) -> Tree:

@@ -1,0 +1,267 @@
+// The machine: runs a program for T steps over N rows, and the C interface to it.
+//
+// A team of threads stands in a grid of row groups by column groups. Row groups never wait for one another: each runs
+// through all of time on its own rows. Column groups share rows and wait where the program says BARRIER. The team is
+// PyTorch's own: OpenMP, with the library that is loaded already.
+#include <omp.h>
+#include <sched.h>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include "program.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+// Where a buffer lies. At step t, row group g, row r and column c it is at
+//   base + (t + shift, or the lowest bit of that in a ring) * time_stride + g * group_stride + r * row_stride + c.
+struct Buffer {
+  float* base;
+  int64_t time_stride, row_stride, group_stride, shift, is_ring;
+};
+
+struct Run {
+  Program* program;
+  const Buffer* buffers;
+  const Weight* weights;
+  int64_t steps, rows;
+  int64_t backwards;           // whether time runs from the last step to the first
+  int64_t row_groups, column_groups;
+  int64_t is_packed;           // whether the workspace holds the packed weights already
+  float* workspace;
+};
+
+class Barrier {
+ public:
+  void expect(int n) { expected = n; }
+  void wait() {
+    if (expected == 1) return;
+    int round = rounds.load(std::memory_order_relaxed);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) == expected - 1) {
+      arrived.store(0, std::memory_order_relaxed);
+      rounds.fetch_add(1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; rounds.load(std::memory_order_acquire) == round; spins++) {
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+      if (spins > 20000) sched_yield();  // more threads than processors
+    }
+  }
+
+ private:
+  alignas(64) std::atomic<int> arrived{0};
+  alignas(64) std::atomic<int> rounds{0};
+  int expected = 1;
+};
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+typedef std::unique_ptr<float[], Free> Floats;
+static Floats aligned_floats(int64_t n) {
+  return Floats((float*)std::aligned_alloc(64, (size_t)(n * 4 + 127) / 64 * 64));
+}
+
+// One thread of the team, and the part of the work that is its own.
+class Worker {
+ public:
+  Worker(const Run& run, const std::vector<Product>& products, int row_group, int column_group, int row_groups,
+         int column_groups, Barrier& barrier)
+      : run(run), program(*run.program), products(products), barrier(barrier), group(row_group), column_group(column_group),
+        column_groups(column_groups), first(run.rows * row_group / row_groups), last(run.rows * (row_group + 1) / row_groups),
+        now(program.widths.size()), local(aligned_floats(program.n_locals * LOCAL_SIZE + PADDING)) {}
+
+  void run_all_steps() {
+    for (int64_t i = 0; i < run.steps; i++) {
+      find_buffers(run.backwards ? run.steps - 1 - i : i);
+      for (const Stage& stage : program.stages) switch (stage.kind) {
+          case PRODUCT: multiply(products[stage.index]); break;
+          case POINTWISE: compute(program.pointwise[stage.index]); break;
+          case REDUCE: reduce(program.reductions[stage.index]); break;
+          case BARRIER: barrier.wait(); break;
+        }
+    }
+  }
+
+ private:
+  static constexpr int64_t BLOCK = 768;  // floats of each value that are worked on at once: all of them stay in L1
+  static constexpr int64_t LOCAL_SIZE = BLOCK + PADDING;
+
+  const Run& run;
+  const Program& program;
+  const std::vector<Product>& products;
+  Barrier& barrier;
+  const int group, column_group, column_groups;
+  const int64_t first, last;  // rows
+  std::vector<float*> now;    // the buffers at this step
+  Floats local;
+
+  void find_buffers(int64_t t) {
+    for (size_t b = 0; b < now.size(); b++) {
+      const Buffer& buffer = run.buffers[b];
+      int64_t step = t + buffer.shift;
+      now[b] = buffer.base + (buffer.is_ring ? step & 1 : step) * buffer.time_stride + group * buffer.group_stride;
+    }
+  }
+
+  void multiply(const Product& product) {
+    Rows inputs[MOST_INPUTS];
+    int n_inputs = (int)product.inputs.size();
+    for (int s = 0; s < n_inputs; s++) {
+      const Input& in = product.inputs[s];
+      inputs[s] = {now[in.buffer], run.buffers[in.buffer].row_stride, in.width};
+    }
+    const std::vector<Column>& columns = product.columns[column_group];
+    const float* weights = run.workspace + product.packed_at[column_group];
+    for (size_t q = 0; q < columns.size(); q += TILE_VECTORS) {
+      int n = (int)std::min<size_t>(TILE_VECTORS, columns.size() - q);
+      Target targets[TILE_VECTORS];
+      for (int v = 0; v < n; v++) {
+        const Output& out = product.outputs[columns[q + v].output];
+        int64_t c = columns[q + v].at;
+        bool begins = out.initial >= 0;
+        targets[v] = {now[out.buffer] + c, run.buffers[out.buffer].row_stride, begins ? now[out.initial] + c : nullptr,
+                      begins ? run.buffers[out.initial].row_stride : 0};
+      }
+      multiply_tile(weights, inputs, n_inputs, first, last, targets, n);
+      weights += n * product.depth * LANES;
+    }
+  }
+
+  void compute(const Pointwise& pointwise) {
+    int64_t begin = first_owned(pointwise.width, column_group, column_groups);
+    int64_t end = first_owned(pointwise.width, column_group + 1, column_groups);
+    int64_t columns = std::min(end - begin, BLOCK), rows = columns ? std::max<int64_t>(1, BLOCK / columns) : 0;
+    for (int64_t c = begin; c < end; c += columns)
+      for (int64_t r = first; r < last; r += rows) {
+        int64_t n_columns = std::min(columns, end - c);
+        for (const Instruction& in : pointwise.body) {
+          Operand operands[4];
+          const Operation& operation = TABLE[in.operation];
+          for (int i = 0; i <= operation.arity; i++) operands[i] = locate(in.operands[i], r, c, n_columns);
+          if (operation.kernel == kernel_broadcast) operands[1] = locate(in.operands[1], r, 0, n_columns);
+          operation.kernel(operands[0], operands[1], operands[2], operands[3], std::min(rows, last - r), n_columns);
+        }
+      }
+  }
+  Operand locate(int operand, int64_t row, int64_t column, int64_t n_columns) {
+    if (operand >= LOCAL) return {local.get() + (operand - LOCAL) * LOCAL_SIZE, n_columns};
+    int64_t stride = run.buffers[operand].row_stride;
+    return {now[operand] + row * stride + column, stride};
+  }
+
+  // Every column group reduces whole rows, but only the one that owns the first column writes.
+  void reduce(const Reduce& reduce) {
+    if (column_group != column_groups - 1) return;
+    for (int64_t r = first; r < last; r++) {
+      float result = reduce.maximum ? -INFINITY : 0.f;
+      for (const Input& in : reduce.inputs) {
+        const float* row = now[in.buffer] + r * run.buffers[in.buffer].row_stride;
+        result = reduce.maximum ? maximum_of(row, in.width, result) : result + sum_of(row, in.width);
+      }
+      now[reduce.destination][r * run.buffers[reduce.destination].row_stride] = result;
+    }
+  }
+  static float sum_of(const float* row, int64_t width) {
+    Vector even{}, odd{};
+    int64_t j = 0;
+    for (; j + 2 * LANES <= width; j += 2 * LANES) {
+      even += load(row + j);
+      odd += load(row + j + LANES);
+    }
+    for (; j + LANES <= width; j += LANES) even += load(row + j);
+    float sum = sum_of_lanes(even + odd);
+    for (; j < width; j++) sum += row[j];
+    return sum;
+  }
+  static float maximum_of(const float* row, int64_t width, float most) {
+    for (int64_t j = 0; j < width; j++) most = row[j] > most || row[j] != row[j] ? row[j] : most;
+    return most;
+  }
+
+ public:
+  static constexpr int MOST_INPUTS = 64;
+};
+
+// Threads share the tiles, so that each packs, as far as can be, what it will read.
+static void pack(const Run& run, const std::vector<Product>& products, int row_group, int column_group, int row_groups) {
+  int64_t tile = 0;
+  for (const Product& product : products) {
+    const std::vector<Column>& columns = product.columns[column_group];
+    for (size_t q = 0; q < columns.size(); q += TILE_VECTORS, tile++) {
+      if (tile % row_groups != row_group) continue;
+      int n = (int)std::min<size_t>(TILE_VECTORS, columns.size() - q);
+      pack_tile(product, run.weights, &columns[q], n, run.workspace + product.packed_at[column_group] + (int64_t)q * product.depth * LANES);
+    }
+  }
+}
+
+EXPORT int engine_operations() { return N_OPERATIONS; }
+EXPORT const char* engine_operation_name(int i) { return TABLE[i].name; }
+EXPORT int engine_operation_arity(int i) { return TABLE[i].arity; }
+EXPORT int engine_lanes() { return LANES; }
+
+// Reads and checks a program. Returns null, and says why in `error`, if it is not one.
+EXPORT Program* engine_program(const int32_t* code, int64_t length, int n_buffers, char* error, int64_t error_size) {
+  try {
+    auto program = std::make_unique<Program>(Reader(code, length, n_buffers).read());
+    for (const Product& product : program->products)
+      if (product.inputs.size() > Worker::MOST_INPUTS) throw std::runtime_error("a product has too many inputs");
+    return program.release();
+  } catch (const std::exception& e) {
+    std::strncpy(error, e.what(), error_size - 1);
+    return nullptr;
+  }
+}
+EXPORT void engine_free(Program* program) { delete program; }
+
+// Floats of workspace that a run with so many column groups needs for its packed weights.
+EXPORT int64_t engine_workspace(const Program* program, int column_groups) {
+  int64_t size = 0;
+  for (Product product : program->products) deal_columns(product, column_groups, size);
+  return size + PADDING;
+}
+
+// The most columns that the program touches of a buffer.
+EXPORT int64_t engine_width(const Program* program, int buffer) { return program->widths[buffer]; }
+EXPORT int engine_weights(const Program* program) { return program->n_weights; }
+
+EXPORT void engine_run(const Run* given) {
+  const Run& run = *given;
+  if (run.steps <= 0 || run.rows <= 0) return;
+  std::vector<Product> products = run.program->products;
+  int64_t packed_size = 0;
+  for (Product& product : products) deal_columns(product, (int)run.column_groups, packed_size);
+  std::unique_ptr<Barrier[]> barriers(new Barrier[run.row_groups]);
+  Barrier everybody;
+  const int wanted = (int)(run.row_groups * run.column_groups);
+  std::atomic<bool> too_few{false};
+#pragma omp parallel num_threads(wanted)
+  {
+    const int me = omp_get_thread_num(), row_group = me / (int)run.column_groups, column_group = me % (int)run.column_groups;
+#pragma omp single
+    {
+      too_few = omp_get_num_threads() < wanted;
+      everybody.expect(wanted);
+      for (int i = 0; i < run.row_groups; i++) barriers[i].expect((int)run.column_groups);
+    }
+    if (!too_few) {
+      if (!run.is_packed) {
+        pack(run, products, row_group, column_group, (int)run.row_groups);
+        everybody.wait();
+      }
+      Worker(run, products, row_group, column_group, (int)run.row_groups, (int)run.column_groups, barriers[row_group]).run_all_steps();
+    }
+  }
+  if (!too_few) return;
+  // OpenMP gave a smaller team (a limit, or a region inside another): one thread does it all.
+  packed_size = 0;
+  for (Product& product : products) {
+    product.packed_at.clear();
+    deal_columns(product, 1, packed_size);
+  }
+  Barrier alone;
+  pack(run, products, 0, 0, 1);
+  Worker(run, products, 0, 0, 1, 1, alone).run_all_steps();
+}

@@ -1,0 +1,86 @@
+"""Builds the native engine with whatever C++ compiler there is; without one the package works by the reference.
+
+Everything else about the package stands in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Distribution, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+SOURCE = ROOT / "csrc" / "engine.cpp"
+FOLDER = Path("torchrnn", "scan", "_native")
+FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-fopenmp"]
+X86_VARIANTS = {
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+    "avx2": ["-mavx2", "-mfma"],
+}
+
+
+def compiler() -> list[str] | None:
+    """The command of a C++ compiler, or none; ``CXX`` in the environment names it."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    return next((shlex.split(name) for name in names if shutil.which(shlex.split(name)[0])), None)
+
+
+def build_engine(target: Path) -> list[Path]:
+    """Compile the engine for every kind of processor into the folder ``target``; returns what was built."""
+    command = compiler()
+    if os.environ.get("TORCHRNN_NO_NATIVE") or command is None or sys.platform == "win32":
+        print("torchrnn: no C++ compiler is used; sequences will run by the reference engine.")
+        return []
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    variants = {"portable": [], **(X86_VARIANTS if is_x86 else {})}
+    suffix = ".dylib" if sys.platform == "darwin" else ".so"
+    target.mkdir(parents=True, exist_ok=True)
+
+    def compile_variant(name: str) -> Path | None:
+        path = target / f"engine_{name}{suffix}"
+        with tempfile.TemporaryDirectory(dir=target) as folder:
+            made = Path(folder, path.name)
+            result = subprocess.run(
+                [*command, *FLAGS, *variants[name], str(SOURCE), "-o", str(made)], capture_output=True, text=True
+            )
+            if result.returncode:
+                print(f"torchrnn: the {name} engine was not built:\n{result.stderr[-2000:]}")
+                return None
+            made.replace(path)
+        return path
+
+    with ThreadPoolExecutor() as pool:
+        return [path for path in pool.map(compile_variant, variants) if path is not None]
+
+
+class BuildWithEngine(build_py):
+    """Copies the Python files, and puts the compiled engine beside them."""
+
+    def run(self) -> None:
+        super().run()
+        source = Path(self.get_package_dir("torchrnn")).parent
+        self.engine_files = build_engine((source if self.editable_mode else Path(self.build_lib)) / FOLDER)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        built = [] if self.editable_mode else [str(path) for path in getattr(self, "engine_files", [])]
+        return [*super().get_outputs(include_bytecode), *built]
+
+
+class PlatformDistribution(Distribution):
+    """A distribution whose wheel is for one platform wherever there is something to compile with."""
+
+    def has_ext_modules(self) -> bool:
+        return compiler() is not None
+
+
+if __name__ == "__main__":
+    setup(cmdclass={"build_py": BuildWithEngine}, distclass=PlatformDistribution)

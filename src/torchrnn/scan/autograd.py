@@ -1,0 +1,79 @@
+"""The native engine inside autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from torchrnn.scan import reference
+from torchrnn.scan.call import Call
+
+
+class NativeScan(torch.autograd.Function):
+    """One run of a plan, as autograd sees it."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, *leaves: Tensor) -> tuple[Tensor, ...]:
+        finished = call.finished = call.plan.forward(call.xs, call.states, call.tensors)
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*leaves, finished.kept)
+        return (*finished.outputs, *finished.final)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        call: Call = ctx.call
+        *leaves, kept = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad[1:])
+        if torch.is_grad_enabled():
+            return None, *_differentiate_reference(call, leaves, grads, wanted)
+        n_x, n_outputs = len(call.xs), len(call.plan.outputs)
+        tensors = leaves[n_x + len(call.states) :]
+        gy, gs = list(grads[:n_outputs]), list(grads[n_outputs:])
+        return None, *call.plan.backward(leaves[:n_x], kept, tensors, gy, gs, wanted)
+
+
+class ValuesOnly(torch.autograd.Function):
+    """States that are there to be looked at: a gradient of one says that there is none, instead of being lost."""
+
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        return tuple(state.view_as(state) for state in states)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        raise RuntimeError(
+            "the native engine gives the states in the middle of a sequence as values, without gradients; run the "
+            "sequence under torchrnn.scan.use('reference') to differentiate them, or make them outputs of the step."
+        )
+
+
+def _differentiate_reference(
+    call: Call, leaves: list[Tensor], grads: tuple[Tensor | None, ...], wanted: list[bool]
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again: those of the reference, run anew on the same tensors."""
+    if call.n_draws:
+        raise RuntimeError(
+            "gradients of gradients through a step that draws random numbers: the native engine cannot draw them "
+            "again; run the sequence under torchrnn.scan.use('reference')."
+        )
+    n_x, n_s = len(call.xs), len(call.states)
+    before = [held[name] for held, name in call.places]
+    try:
+        for (held, name), tensor in zip(call.places, leaves[n_x + n_s :], strict=True):
+            held[name] = tensor
+        outputs, final = reference.scan(
+            call.cell, call.inputs_from(leaves[:n_x]), call.structure.tree(leaves[n_x : n_x + n_s])
+        )
+    finally:
+        for (held, name), tensor in zip(call.places, before, strict=True):
+            held[name] = tensor
+    results = [*tree_leaves(outputs), *tree_leaves(final)]
+    flow = [(r, g) for r, g in zip(results, grads, strict=True) if g is not None and r.requires_grad]
+    sources = [leaf for leaf, is_wanted in zip(leaves, wanted, strict=True) if is_wanted]
+    outs, weights = zip(*flow, strict=True)
+    found = iter(torch.autograd.grad(outs, sources, weights, create_graph=True, allow_unused=True))
+    return [next(found) if is_wanted else None for is_wanted in wanted]

@@ -1,0 +1,241 @@
+"""Building a program: storage for every value of the loop, and the numbers that the machine reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torchrnn.scan import native
+from torchrnn.scan.fuse import Fusion
+from torchrnn.scan.layout import Array, Before, Program, Ref, padded
+from torchrnn.scan.pieces import Piece, PieceGraph
+from torchrnn.scan.record import Value
+from torchrnn.scan.schedule import Segment, factors_of, read_across, schedule
+from torchrnn.scan.stages import BEFORE, CORE, LEAF, Carry, Stages
+
+PRODUCT, POINTWISE, REDUCE, BARRIER = range(4)
+LOCAL = 1 << 20
+
+
+def build(
+    graph: PieceGraph,
+    carries: dict[Carry, tuple[Ref, Ref]],
+    leaves: dict[Piece, Ref],
+    wanted: Iterable[Piece],
+    sums: Iterable[Piece],
+    groups: Iterable[list[Piece]],
+    order: dict[Value, int],
+) -> Program:
+    """The program of one pass.
+
+    Arguments:
+        graph: where the pieces are from.
+        carries: what goes from step to step, and where it lies before and after a step.
+        leaves: what lies there already, for all steps.
+        wanted: what is asked for, for all steps; what can be computed after the loop is left to that.
+        sums: what is to be summed over rows and steps.
+        groups: values that should lie side by side, if they are stored.
+        order: a number for each constant, to put products of one of them next to one another.
+    """
+    stages = Stages(list(carries), leaves)
+    needed = stages.needed_from_core(wanted)
+    sums = [piece for piece in sums if stages.of(piece) in (CORE, BEFORE, LEAF)]
+    passed = [carry.passed for carry in carries]
+    fusion = Fusion(graph, stages, [*passed, *needed], sums)
+    return _Builder(graph, fusion, carries, leaves, needed, order).program(groups)
+
+
+class _Builder:
+    def __init__(
+        self,
+        graph: PieceGraph,
+        fusion: Fusion,
+        carries: dict[Carry, tuple[Ref, Ref]],
+        leaves: dict[Piece, Ref],
+        needed: list[Piece],
+        order: dict[Value, int],
+    ) -> None:
+        self.graph, self.fusion, self.needed, self.order = graph, fusion, needed, order
+        self.arrays: list[Array] = []
+        self.homes: dict[Piece, Ref] = dict(leaves)
+        self.sums = {piece: self._array("sum", padded(piece.width)) for piece in fusion.accumulators}
+        self.carried: dict[Piece, Piece] = {}
+        self.copied: list[Piece] = []
+        self.targets: dict[Piece, Ref] = {}
+        for carry, (before, after) in carries.items():
+            self.homes[carry.given] = before
+            self.targets[carry.given] = after
+        for carry, (_, after) in carries.items():
+            result = fusion.result[carry.passed]
+            self.carried[carry.given] = result
+            if fusion.is_leaf(result) or result in self.homes:
+                self.copied.append(carry.given)
+            else:
+                self.homes[result] = after
+        self.buffers: list[Ref] = []
+        self._numbers: dict[Ref, int] = {}
+
+    def _array(self, kind: str, columns: int, detail: object = None) -> Array:
+        array = Array(kind, columns, detail=detail)
+        self.arrays.append(array)
+        return array
+
+    def program(self, groups: Iterable[list[Piece]]) -> Program:
+        fusion = self.fusion
+        accumulators = list(dict.fromkeys(fusion.accumulators.values()))
+        roots = [*self.carried.values(), *(fusion.result[piece] for piece in self.needed), *accumulators]
+        before = self._store_before(roots)
+        for group in groups:
+            self._store_side_by_side(group)
+        for piece in self.needed:
+            result = fusion.result[piece]
+            if result not in self.homes:
+                if result.op in ("number", "constant"):
+                    result = fusion.result[piece] = self.graph.add("pointwise", (result,), piece.width, "copy")
+                    roots.append(result)
+                self.homes[result] = Ref(self._array("stack", padded(result.width)))
+        for piece in fusion.accumulators:
+            self.homes[fusion.accumulators[piece]] = Ref(self.sums[piece])
+        segments = schedule(fusion, roots, self.carried, self.copied)
+        code, weights = self._encode(segments)
+        sums = {piece: self.homes[accumulator].array for piece, accumulator in fusion.accumulators.items()}
+        refs = {piece: self.homes[fusion.result[piece]] for piece in self.needed}
+        return Program(
+            code=code,
+            buffers=self.buffers,
+            weights=weights,
+            before=before,
+            refs=refs,
+            sums=sums,
+            arrays=self.arrays,
+            barriers=sum(segment.kind == "barrier" for segment in segments),
+        )
+
+    # ------------------------------------------------------------------ storage
+
+    def _store_before(self, roots: list[Piece]) -> list[Before]:
+        """Homes for what is computed before the loop, products of the same factors next to one another."""
+        found: dict[tuple[Piece, ...], list[Piece]] = {}
+        seen: set[Piece] = set()
+        waiting = list(roots)[::-1]
+        while waiting:
+            piece = waiting.pop()
+            if piece in seen:
+                continue
+            seen.add(piece)
+            if piece.op == "before":
+                found.setdefault(piece.args, []).append(piece)
+            elif not self.fusion.is_leaf(piece):
+                waiting += piece.args[::-1]
+        result = []
+        for products in found.values():
+            # in the order of the columns of the weight, so that they can be one product
+            products.sort(key=lambda p: [(self.order[value], k, c) for value, k, c in p.detail[0]])
+            result.append(Before(self._side_by_side(products), products))
+        return result
+
+    def _store_side_by_side(self, group: list[Piece]) -> None:
+        results = [self.fusion.result.get(piece) for piece in group]
+        if all(piece in self.needed for piece in group) and len(set(results)) == len(group):
+            own = [r for r in results if r is not None and r not in self.homes and not self.fusion.is_leaf(r)]
+            if len(own) == len(group):
+                self._side_by_side(own)
+
+    def _side_by_side(self, pieces: list[Piece]) -> Array:
+        array = self._array("stack", sum(padded(piece.width) for piece in pieces))
+        column = 0
+        for piece in pieces:
+            self.homes[piece] = Ref(array, column)
+            column += padded(piece.width)
+        return array
+
+    def _home(self, piece: Piece) -> Ref:
+        """Where a piece lies; what has no place gets one that is used anew every other step."""
+        if piece not in self.homes:
+            if piece.op in ("number", "constant"):
+                self.homes[piece] = Ref(self._array(piece.op, 0, (piece.detail, piece.width)))
+            else:
+                self.homes[piece] = Ref(self._array("ring", padded(piece.width)))
+        return self.homes[piece]
+
+    def _buffer(self, ref: Ref) -> int:
+        if ref not in self._numbers:
+            self._numbers[ref] = len(self.buffers)
+            self.buffers.append(ref)
+        return self._numbers[ref]
+
+    # ------------------------------------------------------------------ the machine's numbers
+
+    def _encode(self, segments: list[Segment]) -> tuple[list[int], list[tuple[Value, int, int]]]:
+        leaving = self._read_elsewhere(segments)
+        code: list[int] = []
+        weights: list[tuple[Value, int, int]] = []
+        for segment in segments:
+            if segment.kind == "barrier":
+                code.append(BARRIER)
+            elif segment.kind == "product":
+                code += self._encode_product(segment.pieces, len(weights))
+                weights += [weight for product in segment.pieces for weight in product.detail[0]]
+            elif segment.kind == "reduce":
+                piece = segment.pieces[0]
+                code += [REDUCE, int(piece.detail == "max"), self._at(piece), len(piece.args)]
+                code += [number for arg in piece.args for number in (self._at(arg), arg.width)]
+            elif segment.kind == "copy":
+                assert segment.copies_to is not None
+                to, width = self.targets[segment.copies_to], segment.copies_to.width
+                code += [
+                    POINTWISE,
+                    width,
+                    1,
+                    native.code("copy"),
+                    self._buffer(to),
+                    self._at(segment.pieces[0]),
+                    -1,
+                    -1,
+                ]
+            else:
+                code += self._encode_pointwise(segment.pieces, leaving)
+        return code, weights
+
+    def _at(self, piece: Piece) -> int:
+        return self._buffer(self._home(piece))
+
+    def _encode_product(self, products: list[Piece], first_weight: int) -> list[int]:
+        factors = factors_of(products[0])
+        code = [PRODUCT, len(factors), *(n for factor in factors for n in (self._at(factor), factor.width))]
+        code.append(len(products))
+        for product in products:
+            _, begins = product.detail
+            code += [self._at(product), self._at(product.args[-1]) if begins else -1, product.width]
+        return [*code, first_weight]
+
+    def _encode_pointwise(self, pieces: list[Piece], leaving: set[Piece]) -> list[int]:
+        """Instructions on local slots, which are free again after the last use of what is in them."""
+        last_use = {arg: i for i, piece in enumerate(pieces) for arg in piece.args}
+        slots: dict[Piece, int] = {}
+        free: list[int] = []
+        n_slots = 0
+        code = [POINTWISE, pieces[0].width, len(pieces)]
+        for i, piece in enumerate(pieces):
+            operands = [LOCAL + slots[arg] if arg in slots else self._at(arg) for arg in piece.args]
+            free += [slots.pop(arg) for arg in dict.fromkeys(piece.args) if arg in slots and last_use[arg] == i]
+            if piece in leaving or piece not in last_use:
+                destination = self._at(piece)
+            else:
+                if not free:
+                    free.append(n_slots)
+                    n_slots += 1
+                slots[piece] = free.pop()
+                destination = LOCAL + slots[piece]
+            code += [native.code(piece.detail), destination, *operands, *[-1] * (3 - len(operands))]
+        return code
+
+    def _read_elsewhere(self, segments: list[Segment]) -> set[Piece]:
+        """What has to be in memory: everything with a home, and what other segments read."""
+        made_in = {piece: i for i, segment in enumerate(segments) for piece in segment.pieces if not segment.copies_to}
+        leaving = set(self.homes)
+        for i, segment in enumerate(segments):
+            for piece in segment.pieces:
+                args = [piece] if segment.copies_to else [*piece.args]
+                leaving.update(arg for arg in args if made_in.get(arg, i) != i)
+            leaving.update(read_across(segment))
+        return leaving

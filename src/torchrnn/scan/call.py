@@ -1,0 +1,128 @@
+"""One call of the native engine: whether it can be made, and the plan for it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from torchrnn.scan.applies import check_cell, check_sequence, check_surroundings
+from torchrnn.scan.draws import draw
+from torchrnn.scan.native import library
+from torchrnn.scan.operations import Unsupported
+from torchrnn.scan.plan import Finished, Plan
+from torchrnn.scan.signature import Signature, signature
+from torchrnn.scan.structure import Structure, take_apart
+from torchrnn.scan.trace import trace
+from torchrnn.tree import Tree
+
+log = logging.getLogger("torchrnn.scan")
+
+_plans: WeakKeyDictionary[Any, dict[Any, Plan | str]] = WeakKeyDictionary()
+"""For each cell, as long as it lives, its plans, or why there is none."""
+
+
+@dataclass
+class Call:
+    """A call that the native engine can make."""
+
+    plan: Plan
+    cell: Any
+    places: list[tuple[dict[str, Any], str]]
+    xs: list[Tensor]
+    input_spec: TreeSpec
+    is_list: bool
+    states: list[Tensor]
+    structure: Structure
+    tensors: list[Tensor]
+    n_draws: int = 0
+    """How many of ``xs``, the last of them, are random numbers."""
+    finished: Finished | None = None
+
+    def draw(self) -> None:
+        """Draw the random numbers of all steps."""
+        numbers = draw(self.plan.trace.draws, *self.xs[0].shape[:2])
+        self.xs, self.n_draws = [*self.xs, *numbers], len(numbers)
+
+    def inputs_from(self, xs: list[Tensor]) -> Tree:
+        return tree_unflatten(xs, self.input_spec)
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        return [*self.xs, *self.states, *self.tensors]
+
+
+def prepare(cell: Any, inputs: Tree, state: Tree) -> Call:
+    check_surroundings()
+    library()
+    xs, input_spec = _stacked_inputs(inputs)
+    states, structure = take_apart(state)
+    check_sequence(xs, states)
+    now = signature(cell)
+    check_cell(now)
+    leaves = [*xs, *states, *now.tensors]
+    wants_backward = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
+    plan = _plan(cell, now, xs, input_spec, states, structure, wants_backward)
+    return Call(plan, cell, now.places, xs, input_spec, isinstance(inputs, list), states, structure, now.tensors)
+
+
+def _stacked_inputs(inputs: Tree) -> tuple[list[Tensor], TreeSpec]:
+    """The leaves of a sequence, each (T, N, ...)."""
+    if not isinstance(inputs, list):
+        return tree_flatten(inputs)
+    steps = [tree_flatten(step) for step in inputs]
+    if not steps:
+        raise Unsupported("the sequence is empty")
+    if any(spec != steps[0][1] for _, spec in steps):
+        raise Unsupported("the steps of the list are not alike")
+    leaves = list(zip(*(leaves for leaves, _ in steps), strict=True))
+    if any(not isinstance(x, Tensor) or x.shape != column[0].shape for column in leaves for x in column):
+        raise Unsupported("the steps of the list are not alike")
+    return [torch.stack(column) for column in leaves], steps[0][1]
+
+
+def _plan(
+    cell: Any,
+    now: Signature,
+    xs: list[Tensor],
+    input_spec: TreeSpec,
+    states: list[Tensor],
+    structure: Structure,
+    wants_backward: bool,
+) -> Plan:
+    shapes = tuple((x.shape[2:], x.dtype) for x in xs), tuple(s.shape[1:] for s in states)
+    key = (now.key, input_spec, structure, shapes, wants_backward)
+    try:
+        plans = _plans.setdefault(now.owner, {})
+        plan = plans.get(key)
+    except TypeError as e:
+        raise Unsupported(f"the cell cannot be remembered ({e})") from e
+    if plan is None:
+        plan = plans[key] = _new_plan(cell, now, [x[0] for x in xs], input_spec, states, structure, wants_backward)
+    if isinstance(plan, str):
+        raise Unsupported(plan)
+    return plan
+
+
+def _new_plan(
+    cell: Any,
+    now: Signature,
+    step: list[Tensor],
+    input_spec: TreeSpec,
+    states: list[Tensor],
+    structure: Structure,
+    wants_backward: bool,
+) -> Plan | str:
+    try:
+        return Plan(trace(cell, now.tensors, step, input_spec, states, structure), wants_backward)
+    except Unsupported as reason:
+        log.debug("%s runs by the reference: %s", type(cell).__name__, reason)
+        return str(reason)
+    except Exception as error:  # the step itself fails on the few rows of the trace
+        log.debug("%s runs by the reference: tracing failed", type(cell).__name__, exc_info=True)
+        return f"tracing failed: {type(error).__name__}: {error}"

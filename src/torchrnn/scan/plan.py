@@ -1,0 +1,425 @@
+"""A plan: the two programs, forward and backward, of one kind of step, and everything around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torchrnn.scan.build import build
+from torchrnn.scan.constants import Replay, run_calls
+from torchrnn.scan.execute import Executor
+from torchrnn.scan.layout import Array, Program, Ref, padded
+from torchrnn.scan.operations import Unsupported
+from torchrnn.scan.pieces import Cutter, Piece, propagate_cuts
+from torchrnn.scan.record import Value
+from torchrnn.scan.stacked import Memory, Multiplication, Refs, Stacked, plan_multiplications
+from torchrnn.scan.stages import Carry, Stages, cone, what_backward_reads, what_to_keep
+from torchrnn.scan.trace import Trace
+
+Pieces = list[Piece]
+
+
+@dataclass
+class Finished:
+    """The results of a forward run, and what a backward run needs of it."""
+
+    outputs: list[Tensor]
+    final: list[Tensor]
+    states: list[Tensor]
+    """The states after each step, (T, N, ...)."""
+    kept: Tensor
+
+
+@dataclass
+class Pass:
+    """One of the programs, ready to run."""
+
+    program: Program
+    executor: Executor
+    refs: Refs
+    """Where values lie after the loop."""
+    leaves: Refs
+    """Where values lie before it."""
+    plans: dict[Piece, list[Multiplication]]
+    before: list[tuple[Array, list[Multiplication]]]
+
+
+class Plan:
+    """How a step is run over sequences, for any T and N.
+
+    Arguments:
+        trace: the step.
+        wants_backward: whether to keep what the backward needs, and to plan it.
+    """
+
+    def __init__(self, trace: Trace, wants_backward: bool) -> None:
+        self.trace, self.wants_backward = trace, wants_backward
+        translation = trace.translation
+        self._cutter = _cut(trace)
+        self._order = {value: i for i, value in enumerate(_constant_values(trace))}
+        self.x_rows, self.s_rows, self.gy_rows, self.gs_rows = (self._inputs(g) for g in ("x", "s", "gy", "gs"))
+        wide = self._cutter.wide
+        self.outputs = [wide(row) for row in trace.outputs]
+        self.next_states = [wide(row) for row in trace.states]
+        self.accumulators = (
+            {
+                value: (a.kind, wide(a.left), None if a.right is None else wide(a.right), a.shape)
+                for value, a in translation.accumulators.items()
+            }
+            if wants_backward
+            else {}
+        )
+        self.grad_inputs = [None if row is None else wide(row) for row in trace.grad_inputs]
+        self.grad_states = [wide(row) if row else [self._cutter.graph.number(0.0)] for row in trace.grad_states]
+
+        self._replay = Replay(translation.constants)
+        self._tails = Replay(translation.tails)
+        self.x_arrays = [_given_array(row) for row in self.x_rows]
+        self.s_arrays = [[Array("stack", padded(p.width), more=1) for p in row] for row in self.s_rows]
+        self._plan_forward()
+        if wants_backward:
+            self._plan_backward()
+        self._find_constants()
+
+    def _inputs(self, group: str) -> list[Pieces]:
+        """The pieces of the inputs of one group, in order."""
+        rows = {row.detail[1]: row for row in self.trace.all_rows if row.op == "input" and row.detail[0] == group}
+        return [self._cutter.pieces(rows[index]) for index in sorted(rows)]
+
+    # ------------------------------------------------------------------ planning
+
+    def _plan_forward(self) -> None:
+        leaves = _refs(self.x_rows, self.x_arrays)
+        carries = _carries(self.s_rows, self.next_states, self.s_arrays, 0, 1)
+        wanted = _flat(self.outputs)
+        forward = cone([*wanted, *_flat(self.next_states)])
+        keep: Pieces = []
+        if self.wants_backward:
+            read = what_backward_reads(self._wanted_by_backward(), forward)
+            keep = what_to_keep(read, set(_flat(self.next_states)))
+        program = self._build(carries, leaves, [*wanted, *keep], [], [])
+        refs = {**leaves, **program.refs}
+        for carry, (given, passed) in carries.items():
+            refs.setdefault(carry.given, given)
+            if carry.passed.op not in ("number", "constant"):
+                refs.setdefault(carry.passed, passed)
+        arrays = [array for row in self.s_arrays for array in row]
+        kept = {*arrays, *(refs[piece].array for piece in _stored(keep, refs))} - set(self.x_arrays)
+        self.forward_pass = _pass(program, arrays, kept, refs, leaves, backwards=False)
+
+    def _wanted_by_backward(self) -> Pieces:
+        rows = [*self.grad_states, *(row for row in self.grad_inputs if row)]
+        for _, left, right, _ in self.accumulators.values():
+            rows += [left, right or []]
+        return _flat(rows)
+
+    def _plan_backward(self) -> None:
+        self.gy_arrays = [_given_array(row) for row in self.gy_rows]
+        there = self.forward_pass.executor.kept | set(self.x_arrays)
+        leaves = {piece: ref for piece, ref in self.forward_pass.refs.items() if ref.array in there}
+        leaves |= _refs(self.gy_rows, self.gy_arrays)
+        wanted = _flat([row for row in self.grad_inputs if row])
+        groups: list[Pieces] = []
+        sums: Pieces = []
+        for kind, left, right, _ in self.accumulators.values():
+            if kind == "outer":
+                wanted += [*left, *(right or [])]
+                groups += [row for row in (left, right or []) if len(row) > 1]
+            else:
+                sums += left
+        grads = [self._spread(row, like) for row, like in zip(self.grad_states, self.gs_rows, strict=True)]
+        stages = Stages(list(_carries(self.gs_rows, grads, self._gs_arrays(set()), 1, 0)), leaves)
+        late_sums = [piece for piece in dict.fromkeys(sums) if stages.of(piece) == "after"]
+        read_after = stages.given_read_by([*wanted, *late_sums])
+        self.gs_arrays = self._gs_arrays(read_after)
+        carries = _carries(self.gs_rows, grads, self.gs_arrays, 1, 0)
+        program = self._build(carries, leaves, [*wanted, *late_sums], sums, groups)
+        refs = {**leaves, **program.refs}
+        for carry, (given, _) in carries.items():
+            refs.setdefault(carry.given, given)
+        arrays = [array for row in self.gs_arrays for array in row]
+        self.backward_pass = _pass(program, arrays, set(), refs, leaves, backwards=True)
+
+    def _gs_arrays(self, stacked: set[Piece]) -> list[list[Array]]:
+        return [
+            [Array("stack" if p in stacked else "ring", padded(p.width), more=1) for p in row] for row in self.gs_rows
+        ]
+
+    def _spread(self, row: Pieces, like: Pieces) -> Pieces:
+        """A gradient, piece by piece as the state; one that is zero everywhere is a number."""
+        return row if len(row) == len(like) else [row[0]] * len(like)
+
+    def _build(
+        self,
+        carries: dict[Carry, tuple[Ref, Ref]],
+        leaves: Refs,
+        wanted: Iterable[Piece],
+        sums: Pieces,
+        groups: list[Pieces],
+    ) -> Program:
+        graph, unique = self._cutter.graph, list(dict.fromkeys(sums))
+        program = build(graph, carries, leaves, wanted, unique, groups, self._order)
+        rings = {ref.array for ref in program.refs.values() if ref.array.kind == "ring"}
+        if not rings:
+            return program
+        for array in rings:  # what is wanted for all steps turned out to be carried
+            array.kind = "stack"
+        return build(graph, carries, leaves, wanted, unique, groups, self._order)
+
+    def _find_constants(self) -> None:
+        """The calls on parameters that any part of the plan needs."""
+        used: dict[Value, None] = {}
+        for piece in self._cutter.graph.all_pieces():
+            if piece.op == "constant":
+                used[piece.detail[0]] = None
+            elif piece.op == "linear":
+                used.update(dict.fromkeys(value for value, _, _ in piece.detail))
+        tail_calls = self._tails.needed(v for v in self.trace.grad_tensors if v is not None)
+        for call in tail_calls if self.wants_backward else []:
+            used.update(dict.fromkeys(call.operands()))
+        used.update(dict.fromkeys(v for v in self.trace.grad_tensors if v is not None))
+        self._constant_calls = self._replay.needed(used)
+
+    def values(self, tensors: list[Tensor]) -> dict[Value, Tensor]:
+        """Everything that is made of parameters alone."""
+        values = dict(zip(self.trace.tensors, tensors, strict=True))
+        run_calls(self._constant_calls, values)
+        return values
+
+    # ------------------------------------------------------------------ running
+
+    def forward(
+        self, xs: list[Tensor], states: list[Tensor], tensors: list[Tensor], is_cleared: bool = False
+    ) -> Finished:
+        """Run all steps; ``xs`` are (T, N, ...). In cleared memory, even the padding is always the same."""
+        T, N = xs[0].shape[:2]
+        run, values = self.forward_pass, self.values(tensors)
+        layout = run.executor.layout(T, N)
+        given = {array: given_memory(x, array) for array, x in zip(self.x_arrays, xs, strict=True)}
+        memory, kept, temporary = run.executor.memory(layout, given, is_cleared)
+        self._put_states(memory, self.s_rows, self.s_arrays, states, 0, N)
+        self._run_before(run, T, N, memory, values)
+        run.executor.run(T, N, layout, memory, kept, temporary, values)
+        stacked = Stacked(T, N, memory, values, run.refs, run.plans)
+        shapes = self.trace.output_shapes
+        # Copies: what users do to an output in place must not change what is kept.
+        outputs = [
+            stacked.row(row).view(T, N, *shape).clone(memory_format=torch.contiguous_format)
+            for row, shape in zip(self.outputs, shapes, strict=True)
+        ]
+        return Finished(
+            outputs=outputs,
+            final=self._get_states(memory, self.s_rows, self.s_arrays, T, N),
+            states=self.states(kept, T, N),
+            kept=kept,
+        )
+
+    def kept_size(self, T: int, N: int) -> int:
+        """How many floats a forward run keeps; T and N may be symbols."""
+        return self.forward_pass.executor.kept_size(T, N)
+
+    def states(self, kept: Tensor, T: int, N: int) -> list[Tensor]:
+        """The states after each step, views where a state is of one piece."""
+        offsets = self.forward_pass.executor.layout(T, N).offsets
+        memory = {array: Memory(kept, offset, array.columns) for array, (is_kept, offset) in offsets.items() if is_kept}
+        stacked = Stacked(T, N, memory, {}, {}, {})
+        result = []
+        for row, arrays, shape in zip(self.s_rows, self.s_arrays, self.trace.state_shapes, strict=True):
+            parts = [stacked.view(Ref(a, 0, 1), p.width) for p, a in zip(row, arrays, strict=True)]
+            joined = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+            result.append(joined.view(T, N, *shape))
+        return result
+
+    def backward(
+        self,
+        xs: list[Tensor],
+        kept: Tensor,
+        tensors: list[Tensor],
+        grad_outputs: list[Tensor | None],
+        grad_final: list[Tensor | None],
+        wanted: list[bool],
+    ) -> list[Tensor | None]:
+        """The gradients of ``[*xs, *states, *tensors]``, as far as they are ``wanted``."""
+        T, N = xs[0].shape[:2]
+        run, values = self.backward_pass, self.values(tensors)
+        layout = run.executor.layout(T, N)
+        given = {array: given_memory(x, array) for array, x in zip(self.x_arrays, xs, strict=True)}
+        for array, row, grad in zip(self.gy_arrays, self.gy_rows, grad_outputs, strict=True):
+            width = sum(piece.width for piece in row)
+            given[array] = given_memory(torch.zeros(T, N, width) if grad is None else grad, array)
+        for array, (is_kept, offset) in self.forward_pass.executor.layout(T, N).offsets.items():
+            if is_kept:
+                given[array] = Memory(kept, offset, array.columns)
+        memory, own_kept, temporary = run.executor.memory(layout, given)
+        self._put_states(memory, self.gs_rows, self.gs_arrays, grad_final, T, N)
+        self._run_before(run, T, N, memory, values)
+        run.executor.run(T, N, layout, memory, own_kept, temporary, values)
+        stacked = Stacked(T, N, memory, values, run.refs, run.plans)
+        n_x, n_s = len(xs), len(self.s_rows)
+        grads: list[Tensor | None] = []
+        n_draws = n_x - len(self.grad_inputs)
+        for pieces, x, is_wanted in zip([*self.grad_inputs, *[None] * n_draws], xs, wanted, strict=False):
+            grads.append(stacked.row(pieces).reshape(x.shape) if pieces and is_wanted else None)
+        grads += self._get_states(memory, self.gs_rows, self.gs_arrays, 0, N)
+        sums = self._sums(memory, layout.grid[0])
+        self._add_tails(values, stacked, sums, wanted[n_x + n_s :])
+        for value, is_wanted in zip(self.trace.grad_tensors, wanted[n_x + n_s :], strict=True):
+            grads.append(values[value] if value is not None and is_wanted else None)
+        return grads
+
+    def _run_before(self, run: Pass, T: int, N: int, memory: dict[Array, Memory], values: dict[Value, Tensor]) -> None:
+        """The products that are taken out of the loop."""
+        stacked = Stacked(T, N, memory, values, run.leaves, {})
+        for array, steps in run.before:
+            stacked.multiply(steps, stacked.view(Ref(array), array.columns))
+
+    def _put_states(
+        self,
+        memory: dict[Array, Memory],
+        rows: list[Pieces],
+        arrays: list[list[Array]],
+        states: list[Tensor | None] | list[Tensor],
+        step: int,
+        N: int,
+    ) -> None:
+        for row, own, state in zip(rows, arrays, states, strict=True):
+            column = 0
+            for piece, array in zip(row, own, strict=True):
+                to = _slot(memory[array], array, step, N, piece.width)
+                if state is None:
+                    to.zero_()
+                else:
+                    to.copy_(state.reshape(N, -1)[:, column : column + piece.width])
+                column += piece.width
+
+    def _get_states(
+        self, memory: dict[Array, Memory], rows: list[Pieces], arrays: list[list[Array]], step: int, N: int
+    ) -> list[Tensor]:
+        result = []
+        for row, own, shape in zip(rows, arrays, self.trace.state_shapes, strict=True):
+            parts = [_slot(memory[a], a, step, N, p.width) for p, a in zip(row, own, strict=True)]
+            joined = torch.cat(parts, 1)
+            result.append(joined if len(shape) == 1 else joined.view(N, *shape).clone())
+        return result
+
+    def _sums(self, memory: dict[Array, Memory], row_groups: int) -> dict[Piece, Tensor]:
+        """What the loop summed, over the groups of rows."""
+        sums = {}
+        for piece, array in self.backward_pass.program.sums.items():
+            own = memory[array]
+            parts = own.tensor.as_strided((row_groups, piece.width), (array.columns, 1), own.offset)
+            sums[piece] = parts.sum(0)
+        return sums
+
+    def _add_tails(
+        self, values: dict[Value, Tensor], stacked: Stacked, sums: dict[Piece, Tensor], wanted: list[bool]
+    ) -> None:
+        """The gradients of parameters: sums over the batch, and what autograd made of them."""
+        goals = [v for v, w in zip(self.trace.grad_tensors, wanted, strict=True) if v is not None and w]
+        calls = self._tails.needed(goals)
+        operands = [*goals, *(value for call in calls for value in call.operands())]
+        for value in dict.fromkeys(operands):
+            if value in self.accumulators:
+                kind, left, right, shape = self.accumulators[value]
+                if kind == "outer":
+                    assert right is not None
+                    values[value] = stacked.outer(left, right).view(shape)
+                else:
+                    parts = [sums[piece] if piece in sums else stacked.sum(piece) for piece in left]
+                    values[value] = torch.cat(parts).view(shape)
+        run_calls(calls, values)
+
+
+def _cut(trace: Trace) -> Cutter:
+    """The pieces of all rows of a step."""
+    rows = trace.all_rows
+    inputs = {row.detail: row for row in rows if row.op == "input"}
+    ties = [(inputs["s", i], row) for i, row in enumerate(trace.states)]
+    ties += [(inputs["gs", i], row) for i, row in enumerate(trace.grad_states) if row is not None]
+    propagate_cuts(rows, ties)
+    cutter = Cutter()
+    for row in rows:  # each after its arguments
+        cutter.pieces(row)
+    return cutter
+
+
+def _constant_values(trace: Trace) -> list[Value]:
+    made = [v for call in trace.translation.constants for v in _leaves(call.results)]
+    return [*trace.tensors, *made]
+
+
+def _leaves(results: object) -> list[Value]:
+    if isinstance(results, Value):
+        return [results]
+    return [v for v in results if isinstance(v, Value)] if isinstance(results, list | tuple) else []
+
+
+def _flat(rows: Iterable[Pieces]) -> Pieces:
+    return [piece for row in rows for piece in row]
+
+
+def _given_array(row: Pieces) -> Array:
+    """An array for an input, with room for whole vectors behind the last of its pieces, wherever that begins."""
+    begins = sum(piece.width for piece in row[:-1])
+    return Array("stack", padded(begins + padded(row[-1].width)))
+
+
+def _refs(rows: list[Pieces], arrays: list[Array]) -> Refs:
+    """Inputs lie as they come: the pieces of a row one after the other."""
+    refs: Refs = {}
+    for row, array in zip(rows, arrays, strict=True):
+        column = 0
+        for piece in row:
+            refs[piece] = Ref(array, column)
+            column += piece.width
+    return refs
+
+
+def _stored(pieces: Iterable[Piece], refs: Refs) -> Pieces:
+    """What has to be in memory to have ``pieces``: they themselves, or what they are computed from after the loop."""
+    found: dict[Piece, None] = {}
+    waiting = list(pieces)
+    while waiting:
+        piece = waiting.pop()
+        if piece in refs:
+            found[piece] = None
+        else:
+            waiting += piece.args
+    return list(found)
+
+
+def _carries(
+    given: list[Pieces], passed: list[Pieces], arrays: list[list[Array]], before: int, after: int
+) -> dict[Carry, tuple[Ref, Ref]]:
+    return {
+        Carry(g, p): (Ref(array, 0, before), Ref(array, 0, after))
+        for given_row, passed_row, own in zip(given, passed, arrays, strict=True)
+        for g, p, array in zip(given_row, passed_row, own, strict=True)
+    }
+
+
+def _pass(program: Program, own: list[Array], kept: set[Array], refs: Refs, leaves: Refs, backwards: bool) -> Pass:
+    if any(array.kind != "stack" for array in kept):
+        raise Unsupported("a value that backward needs is not there for all steps")
+    executor = Executor(program, own, kept, backwards)
+    before = [(b.array, plan_multiplications(b.products, leaves)) for b in program.before]
+    return Pass(program, executor, refs, leaves, {}, before)
+
+
+def _slot(memory: Memory, array: Array, step: int, N: int, width: int) -> Tensor:
+    """A state as it lies after ``step`` steps."""
+    row = step & 1 if array.kind == "ring" else step
+    return memory.tensor.as_strided((N, width), (memory.row, 1), memory.offset + row * N * memory.row)
+
+
+def given_memory(x: Tensor, array: Array) -> Memory:
+    """A tensor (T, N, ...) as the machine reads it: float, contiguous, rows padded."""
+    flat = x.flatten(2) if x.dim() > 2 else x.unsqueeze(-1)
+    flat = flat.to(torch.float32)
+    if flat.shape[-1] != array.columns:
+        flat = torch.nn.functional.pad(flat, (0, array.columns - flat.shape[-1]))
+    flat = flat.contiguous()
+    return Memory(flat, int(flat.storage_offset()), array.columns)

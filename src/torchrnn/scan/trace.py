@@ -1,0 +1,143 @@
+"""Tracing: a step and its derivative become one graph of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from torchrnn.scan.draws import Draw
+from torchrnn.scan.operations import Unsupported
+from torchrnn.scan.record import Recorder, Value, example
+from torchrnn.scan.rows import Row
+from torchrnn.scan.signature import Attributes, stand_in
+from torchrnn.scan.structure import Structure, take_apart
+from torchrnn.scan.translate import Translation
+
+BATCHES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
+
+
+@dataclass
+class Trace:
+    """One step: what it computes from inputs ``x`` and states ``s``, and from gradients ``gy`` and ``gs``."""
+
+    translation: Translation
+    draws: list[Draw]
+    """Its random numbers, which are inputs after those that are given."""
+    tensors: list[Value]
+    """The parameters and buffers."""
+    outputs: list[Row]
+    states: list[Row]
+    output_spec: TreeSpec
+    output_shapes: list[tuple[int, ...]]
+    state_shapes: list[tuple[int, ...]]
+    """Of one row."""
+    grad_inputs: list[Row | None]
+    grad_states: list[Row | None]
+    grad_tensors: list[Value | None]
+
+    @property
+    def all_rows(self) -> list[Row]:
+        return self.translation.graph.rows
+
+
+def trace(
+    cell: Any,
+    tensors: list[Tensor],
+    inputs: list[Tensor],
+    input_spec: TreeSpec,
+    states: list[Tensor],
+    structure: Structure,
+) -> Trace:
+    """Run one step of a copy of ``cell``, on a few rows of zeros, and write down what it does.
+
+    ``inputs`` and ``states`` are the leaves of one step, of which only shapes and dtypes count.
+    """
+    copy, aliases = stand_in(cell, tensors)
+    batch = _unused_size([*tensors, *inputs, *states])
+    xs = [_leaf(example(x, batch)) for x in inputs]
+    ss = [_leaf(example(s, batch)) for s in states]
+    recorder, t = Recorder(), Translation(batch)
+    known = [recorder.know(tensor) for tensor in aliases]
+    for group, leaves in (("x", xs), ("s", ss)):
+        for index, leaf in enumerate(leaves):
+            t.input(recorder.know(leaf), group, index)
+
+    attributes = Attributes(copy)
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]), recorder:
+        output, after = copy.step(tree_unflatten(xs, input_spec), structure.tree(ss))
+    attributes.check_unchanged()
+    ys, output_spec = tree_flatten(output)
+    after_leaves, after_structure = take_apart(after)
+    if any(isinstance(leaf, Tensor) and leaf._version for leaf in after_leaves):
+        raise Unsupported("a state is changed in place")
+    _check_results(ys, after_leaves, ss, after_structure == structure, batch)
+    for index, (draw, value) in enumerate(recorder.draws):
+        if draw.shape[0] != batch:
+            raise Unsupported("random numbers are drawn that are not rows of the batch")
+        t.input(value, "x", len(xs) + index)
+    n_forward = len(recorder.calls)
+    grads = {group: [torch.zeros_like(r) for r in results] for group, results in (("gy", ys), ("gs", after_leaves))}
+    for group, leaves in grads.items():
+        for index, leaf in enumerate(leaves):
+            t.input(recorder.know(leaf), group, index)
+    t.translate(recorder.calls, is_forward=True)
+
+    sources = [*xs, *ss, *aliases]
+    found = _gradients(recorder, [*ys, *after_leaves], [*grads["gy"], *grads["gs"]], sources)
+    t.translate(recorder.calls[n_forward:], is_forward=False)
+    rows = [None if g is None else t.row_of(g, "the gradient of an input") for g in found[: len(xs) + len(ss)]]
+    return Trace(
+        translation=t,
+        draws=[draw for draw, _ in recorder.draws],
+        tensors=known,
+        outputs=[t.row_of(recorder.value_of(y), "an output") for y in ys],
+        states=[t.row_of(recorder.value_of(s), "a state") for s in after_leaves],
+        output_spec=output_spec,
+        output_shapes=[tuple(y.shape[1:]) for y in ys],
+        state_shapes=[tuple(s.shape[1:]) for s in ss],
+        grad_inputs=rows[: len(xs)],
+        grad_states=rows[len(xs) :],
+        grad_tensors=found[len(xs) + len(ss) :],
+    )
+
+
+def _unused_size(tensors: list[Tensor]) -> int:
+    """A number of rows that is no size of anything else, so that the batch can be told from other dimensions."""
+    sizes = {size for tensor in tensors for size in tensor.shape}
+    for batch in BATCHES:
+        if batch not in sizes:
+            return batch
+    raise Unsupported("the cell has dimensions of too many sizes")
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.requires_grad_() if tensor.is_floating_point() else tensor
+
+
+def _check_results(ys: list[Any], after: list[Any], before: list[Tensor], same_tree: bool, batch: int) -> None:
+    if not same_tree or [getattr(s, "shape", None) for s in after] != [s.shape for s in before]:
+        raise Unsupported("the state after a step is not of the structure and shapes of the state before it")
+    for result in [*ys, *after]:
+        if not isinstance(result, Tensor) or result.dtype != torch.float32:
+            raise Unsupported("an output or state is not a float32 tensor")
+        if result.dim() < 2 or result.shape[0] != batch:
+            raise Unsupported("an output or state is not of shape (N, ...)")
+
+
+def _gradients(
+    recorder: Recorder, results: list[Tensor], grads: list[Tensor], sources: list[Tensor]
+) -> list[Value | None]:
+    """The gradients of ``sources``, recorded; ``None`` where there is none."""
+    flow = [(result, grad) for result, grad in zip(results, grads, strict=True) if result.requires_grad]
+    wanted = [source for source in sources if source.requires_grad]
+    if not flow or not wanted:
+        return [None] * len(sources)
+    with recorder:
+        outputs, weights = zip(*flow, strict=True)
+        found = torch.autograd.grad(outputs, wanted, weights, allow_unused=True)
+    values = {id(s): None if g is None else recorder.value_of(g) for s, g in zip(wanted, found, strict=True)}
+    return [values.get(id(source)) for source in sources]
