@@ -9,7 +9,7 @@ from torchrnn.scan.fuse import Fusion
 from torchrnn.scan.layout import Array, Before, Program, Ref, padded
 from torchrnn.scan.pieces import Piece, PieceGraph
 from torchrnn.scan.record import Value
-from torchrnn.scan.schedule import Segment, factors_of, read_across, schedule
+from torchrnn.scan.schedule import Segment, Uses, factors_of, read_across, schedule
 from torchrnn.scan.stages import BEFORE, CORE, LEAF, Carry, Stages
 
 PRODUCT, POINTWISE, REDUCE, BARRIER = range(4)
@@ -87,15 +87,17 @@ class _Builder:
         for group in groups:
             self._store_side_by_side(group)
         for piece in self.needed:
-            result = fusion.result[piece]
-            if result not in self.homes:
-                if result.op in ("number", "constant"):
-                    result = fusion.result[piece] = self.graph.add("pointwise", (result,), piece.width, "copy")
-                    roots.append(result)
-                self.homes[result] = Ref(self._array("stack", padded(result.width)))
+            if fusion.result[piece].op in ("number", "constant"):
+                fusion.result[piece] = self.graph.add("pointwise", (fusion.result[piece],), piece.width, "copy")
+                roots.append(fusion.result[piece])
         for piece in fusion.accumulators:
             self.homes[fusion.accumulators[piece]] = Ref(self.sums[piece])
         segments = schedule(fusion, roots, self.carried, self.copied)
+        self._reuse(before, segments)
+        for piece in self.needed:
+            result = fusion.result[piece]
+            if result not in self.homes:
+                self.homes[result] = Ref(self._array("stack", padded(result.width)))
         code, weights = self._encode(segments)
         sums = {piece: self.homes[accumulator].array for piece, accumulator in fusion.accumulators.items()}
         refs = {piece: self.homes[fusion.result[piece]] for piece in self.needed}
@@ -147,6 +149,25 @@ class _Builder:
             self.homes[piece] = Ref(array, column)
             column += padded(piece.width)
         return array
+
+    def _reuse(self, before: list[Before], segments: list[Segment]) -> None:
+        """Let what is needed for all steps take the place of the hoisted products that it is computed from.
+
+        A step reads its part of these once; after that the memory, which is in the cache by then, is free.
+        """
+        uses = Uses(segments)
+        needed = {self.fusion.result[piece] for piece in self.needed}
+        for group in before:
+            heirs: dict[Piece, Piece] = {}
+            free = sorted(needed - set(self.homes), key=lambda piece: uses.written.get(piece, (0, 0)))
+            for product in sorted(group.products, key=uses.last_read):
+                place = uses.in_place(product)
+                heir = next((p for p in free if p not in heirs and uses.may_replace(p, place)), None)
+                if heir is None or product in needed:
+                    break
+                heirs.update(dict.fromkeys([*place[1:], heir], product))
+            else:
+                self.homes.update((heir, self.homes[product]) for heir, product in heirs.items())
 
     def _home(self, piece: Piece) -> Ref:
         """Where a piece lies; what has no place gets one that is used anew every other step."""

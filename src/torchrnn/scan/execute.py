@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchrnn.scan.arena import arena
 from torchrnn.scan.constants import flat_constant
 from torchrnn.scan.layout import PADDING, Array, Program, padded
 from torchrnn.scan.native import NativeProgram, Run
@@ -37,7 +38,7 @@ def choose_grid(N: int, n_weights: int) -> Grid:
 
 def allocate(n: int) -> Tensor:
     """Memory for ``n`` floats, of no particular values."""
-    return torch.empty(n)
+    return arena.floats(n)
 
 
 @dataclass

@@ -109,3 +109,48 @@ def _with_barriers(segments: list[Segment], carried: dict[Piece, Piece]) -> Iter
         dirty.update(segment.pieces if segment.copies_to is None else [segment.copies_to])
     if any(given in read_at_start and (passed in dirty or given in dirty) for given, passed in carried.items()):
         yield Segment("barrier", [])
+
+
+Time = tuple[int, int]
+"""A segment, and an instruction in it."""
+NEVER: Time = (-1, 0)
+TOO_LATE: Time = (1 << 30, 0)
+
+
+class Uses:
+    """When, within a step, pieces are written and read."""
+
+    def __init__(self, segments: list[Segment]) -> None:
+        self.written: dict[Piece, Time] = {}
+        self._reads: dict[Piece, list[tuple[Time, Piece]]] = {}
+        for i, segment in enumerate(segments):
+            for j, piece in enumerate(segment.pieces):
+                # instructions of a pointwise segment go through the same columns one after the other
+                time = (i, j if segment.kind == "pointwise" else 0)
+                if segment.copies_to is None:
+                    self.written[piece] = time
+                for arg in [piece] if segment.copies_to else piece.args:
+                    self._reads.setdefault(arg, []).append((time, piece))
+            for piece in read_across(segment):
+                self._reads.setdefault(piece, []).append((TOO_LATE, piece))  # by threads that may lag behind
+
+    def last_read(self, piece: Piece) -> Time:
+        return max((time for time, _ in self._reads.get(piece, [])), default=NEVER)
+
+    def in_place(self, piece: Piece) -> list[Piece]:
+        """A piece, and the product that begins from it if nothing else reads it: that may lie in the same place."""
+        readers = [reader for _, reader in self._reads.get(piece, [])]
+        begins = len(readers) == 1 and readers[0].op == "product" and piece is readers[0].args[-1]
+        return [piece, readers[0]] if begins and readers[0].width == piece.width else [piece]
+
+    def may_replace(self, piece: Piece, before: list[Piece]) -> bool:
+        """Whether a piece may be written where others of a step lie, the last of which may be itself."""
+        if piece is before[-1]:
+            return True
+        now = self.written.get(piece, NEVER)
+        reads = [read for each in before for read in self._reads.get(each, [])]
+        return (
+            piece.op == "pointwise"
+            and piece.width == before[0].width
+            and all(time < now or (time == now and reader is piece) for time, reader in reads)
+        )

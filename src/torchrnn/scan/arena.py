@@ -1,0 +1,54 @@
+"""Memory for whole sequences, used again and again.
+
+Fresh memory of many megabytes comes from the system page by page, which takes as long as much of the arithmetic on it.
+A few blocks that are no longer in use are therefore kept for the next call.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SMALL = 2**18
+"""Floats below which the allocator of PyTorch reuses memory well enough."""
+MOST_SPARE = 2**26
+"""Floats that may lie ready, in all."""
+
+
+class Arena:
+    """Hands out memory, and takes it back when the last tensor in it is gone."""
+
+    def __init__(self) -> None:
+        self._spare: list[np.ndarray] = []
+        self._lock = threading.RLock()  # a collection of garbage may give memory back in the middle of a call
+
+    def floats(self, n: int) -> Tensor:
+        """Memory for ``n`` floats, of no particular values."""
+        if n < SMALL:
+            return torch.empty(n)
+        block = self._take(n)
+        memory = block[:n]
+        weakref.finalize(memory, self._give_back, block).atexit = False
+        return torch.from_numpy(memory)
+
+    def _take(self, n: int) -> np.ndarray:
+        with self._lock:
+            fitting = [block for block in self._spare if n <= len(block) <= 2 * n]
+            if fitting:
+                best = min(fitting, key=len)
+                self._spare = [block for block in self._spare if block is not best]
+                return best
+        return np.empty(n, dtype=np.float32)
+
+    def _give_back(self, block: np.ndarray) -> None:
+        with self._lock:
+            self._spare.append(block)
+            while sum(map(len, self._spare)) > MOST_SPARE:
+                self._spare.pop(0)
+
+
+arena = Arena()
