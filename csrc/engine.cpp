@@ -124,8 +124,19 @@ class Worker {
         targets[v] = {now[out.buffer] + c, run.buffers[out.buffer].row_stride, begins ? now[out.initial] + c : nullptr,
                       begins ? run.buffers[out.initial].row_stride : 0};
       }
+      if (q + TILE_VECTORS < columns.size()) fetch_initial(product, &columns[q + TILE_VECTORS], (int)std::min<size_t>(TILE_VECTORS, columns.size() - q - TILE_VECTORS));
       multiply_tile(weights, inputs, n_inputs, first, last, targets, n);
       weights += n * product.depth * LANES;
+    }
+  }
+
+  // What the next tile begins from lies far away: in memory that the loop has not seen for a whole sequence.
+  void fetch_initial(const Product& product, const Column* columns, int n) {
+    for (int v = 0; v < n; v++) {
+      const Output& out = product.outputs[columns[v].output];
+      if (out.initial < 0 || run.buffers[out.initial].row_stride == 0) continue;
+      for (int64_t r = first; r < last; r++)
+        __builtin_prefetch(now[out.initial] + r * run.buffers[out.initial].row_stride + columns[v].at);
     }
   }
 

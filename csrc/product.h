@@ -8,8 +8,10 @@
 #include <vector>
 #include "vector.h"
 
-constexpr int TILE_VECTORS = LANES == 16 ? 4 : 2;
-constexpr int TILE_ROWS = 6;  // 6 x 4 accumulators of 32 registers with AVX-512, 6 x 2 of 16 otherwise
+// With AVX-512, 8 rows times 3 vectors are 24 sums in 32 registers, otherwise 6 times 2 are 12 in 16.
+constexpr int TILE_VECTORS = LANES == 16 ? 3 : 2;
+constexpr int TILE_ROWS = LANES == 16 ? 8 : 6;
+constexpr int AHEAD = 12;  // rows of weights that are fetched ahead of their use: the L2 cache is slower than the sums
 
 struct Weight {
   const float* at;
@@ -156,6 +158,7 @@ static void multiply_block(const float* weights, const Rows* inputs, int n_input
     for (; k + CHAINS <= width; k += CHAINS)
       for (int chain = 0; chain < CHAINS; chain++, weights += VECTORS * LANES) {
         Vector w[VECTORS];
+        for (int v = 0; v < VECTORS; v++) __builtin_prefetch(weights + (AHEAD * VECTORS + v) * LANES);
         for (int v = 0; v < VECTORS; v++) w[v] = load(weights + v * LANES);
         for (int m = 0; m < ROWS; m++) {
           Vector x = splat(a[m * stride + k + chain]);
@@ -172,10 +175,8 @@ static void multiply_block(const float* weights, const Rows* inputs, int n_input
 }
 
 typedef void (*Block)(const float*, const Rows*, int, int64_t, const Target*);
-#define BLOCKS(ROWS)                                                                                              \
-  {multiply_block<ROWS, 1>, multiply_block<ROWS, 2>, multiply_block<ROWS, std::min(3, TILE_VECTORS)>,            \
-   multiply_block<ROWS, TILE_VECTORS>}
-static const Block MULTIPLY[TILE_ROWS][4] = {BLOCKS(1), BLOCKS(2), BLOCKS(3), BLOCKS(4), BLOCKS(5), BLOCKS(6)};
+#define BLOCKS(ROWS) {multiply_block<ROWS, 1>, multiply_block<ROWS, 2>, multiply_block<ROWS, TILE_VECTORS>}
+static const Block MULTIPLY[8][3] = {BLOCKS(1), BLOCKS(2), BLOCKS(3), BLOCKS(4), BLOCKS(5), BLOCKS(6), BLOCKS(7), BLOCKS(8)};
 #undef BLOCKS
 
 // Rows [first, last) times one tile, in blocks of rows that are as equal as can be: 25 rows are 5 times 5.

@@ -31,7 +31,6 @@ static inline void store(float* p, Vector x) { *(Unaligned*)p = x; }
 static inline Vector splat(float x) { return x - Vector{}; }
 static inline Vector one_where(Integers condition) { return condition ? splat(1.f) : splat(0.f); }
 static inline Vector absolute(Vector x) { return (Vector)((Integers)x & 0x7fffffff); }
-static inline Vector with_sign_of(Vector size, Vector x) { return (Vector)((Integers)size | ((Integers)x & (int32_t)0x80000000)); }
 
 static inline float sum_of_lanes(Vector x) {
 #if defined(__AVX512F__)
@@ -60,8 +59,8 @@ static inline Vector square_root(Vector x) {
 #endif
 }
 
-// 1 / x for x in [1, 2], where an estimate and one step of Newton's method are exact to an ulp.
-static inline Vector reciprocal_of_1_to_2(Vector x) {
+// 1 / x for x between 2^-126 and 2^126, where an estimate and one step of Newton's method are exact to an ulp.
+static inline Vector reciprocal(Vector x) {
 #if defined(__AVX512F__)
   Vector y = (Vector)_mm512_rcp14_ps((__m512)x);
   return y + y * (1.f - x * y);
@@ -80,9 +79,20 @@ static inline Vector times_power_of_2(Vector p, Vector k) {
 #endif
 }
 
-static inline Vector exponential(Vector x) {
-  x = x < -104.f ? splat(-104.f) : x;  // underflows to zero either way
-  x = x > 89.f ? splat(89.f) : x;
+// x between two bounds; NaN stays NaN, since these instructions give their second operand then.
+static inline Vector clamp(Vector x, float low, float high) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_min_ps((__m512)splat(high), _mm512_max_ps((__m512)splat(low), (__m512)x));
+#elif defined(__AVX2__)
+  return (Vector)_mm256_min_ps((__m256)splat(high), _mm256_max_ps((__m256)splat(low), (__m256)x));
+#else
+  x = x < low ? splat(low) : x;
+  return x > high ? splat(high) : x;
+#endif
+}
+
+// exp(x) for x in [-104, 89], below which it is zero and above which it is infinite.
+static inline Vector exponential_within(Vector x) {
   const float to_integer = 12582912.f;  // 1.5 * 2^23: adding it rounds to a whole number
   Vector k = (x * 1.44269504f + to_integer) - to_integer;
   Vector r = (x - k * 0.693359375f) + k * 2.12194440e-4f;  // x - k log(2), in two parts
@@ -92,24 +102,25 @@ static inline Vector exponential(Vector x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + (r + 1.f);
-  Vector y = times_power_of_2(p, k);
-  return x != x ? x : y;
+  return times_power_of_2(p, k);
 }
 
-static inline Vector sigmoid(Vector x) {
-  Vector e = exponential(-absolute(x)), r = reciprocal_of_1_to_2(1.f + e);
-  Vector y = x < 0.f ? e * r : r;
-  return x != x ? x : y;
-}
+static inline Vector exponential(Vector x) { return exponential_within(clamp(x, -104.f, 89.f)); }
 
+static inline Vector sigmoid(Vector x) { return reciprocal(1.f + exponential_within(clamp(-x, -104.f, 87.f))); }
+
+// x P(x^2) / Q(x^2), from which tanh differs by a few ulp.
 static inline Vector hyperbolic_tangent(Vector x) {
-  Vector a = absolute(x), z = x * x;
-  Vector p = -5.70498872745e-3f * z + 2.06390887954e-2f;
-  p = p * z - 5.37397155531e-2f;
-  p = p * z + 1.33314422036e-1f;
-  p = p * z - 3.33332819422e-1f;
-  Vector near = x + x * z * p;
-  Vector e = exponential(-2.f * a), far = with_sign_of((1.f - e) * reciprocal_of_1_to_2(1.f + e), x);
-  Vector y = a < 0.625f ? near : far;
-  return x != x ? x : y;
+  x = clamp(x, -7.90531110763549805f, 7.90531110763549805f);  // where it is 1 in single precision
+  Vector z = x * x;
+  Vector p = -2.76076847742355e-16f * z + 2.00018790482477e-13f;
+  p = p * z - 8.60467152213735e-11f;
+  p = p * z + 5.12229709037114e-08f;
+  p = p * z + 1.48572235717979e-05f;
+  p = p * z + 6.37261928875436e-04f;
+  p = p * z + 4.89352455891786e-03f;
+  Vector q = 1.19825839466702e-06f * z + 1.18534705686654e-04f;
+  q = q * z + 2.26843463243900e-03f;
+  q = q * z + 4.89352518554385e-03f;
+  return x * p * reciprocal(q);
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torchrnn.scan import native
 from torchrnn.scan.fuse import Fusion
-from torchrnn.scan.layout import Array, Before, Program, Ref, padded
+from torchrnn.scan.layout import PADDING, Array, Before, Program, Ref, padded
 from torchrnn.scan.pieces import Piece, PieceGraph
 from torchrnn.scan.record import Value
 from torchrnn.scan.schedule import Segment, Uses, factors_of, read_across, schedule
@@ -75,7 +75,7 @@ class _Builder:
         self._numbers: dict[Ref, int] = {}
 
     def _array(self, kind: str, columns: int, detail: object = None) -> Array:
-        array = Array(kind, columns, detail=detail)
+        array = Array(kind, columns + (PADDING if columns % 256 == 0 and columns else 0), detail=detail)
         self.arrays.append(array)
         return array
 
