@@ -197,7 +197,10 @@ class Module(ExplicitProtocol):
 
         Call it after the forward and before the backward. ``reward`` is a tensor (N,), one number for each row of the
         batch, for every sample since; or a list of such tensors or a tensor (T, N), one for each of the last T steps.
-        Where nothing was drawn, as in evaluation, it does nothing.
+        A list follows the order in which the steps were taken: in a backward direction (`ReverseUnreverse`,
+        `BiSequencer`) its first reward is for the end of the sequence. Where forward and backward take turns, the very
+        first `backward` goes back at once and needs a reward already, 0 if it is not known yet; the last one given
+        counts. Where nothing was drawn, as in evaluation, it does nothing.
         """
         for module in self._own_modules():
             module._reinforce_own(reward)
