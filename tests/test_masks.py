@@ -234,6 +234,27 @@ def test_lengths_go_through_a_stack() -> None:
         assert_same(output[:length, row], both(ragged(lengths)[:length, row : row + 1])[:, 0])
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_padding_is_zero_whatever_a_merge_makes_of_it(batch_first: bool) -> None:
+    class Shifted(torchrnn.CAddTable):
+        def forward(self, input: list[Tensor]) -> Tensor:
+            return super().forward(input) + 1
+
+    lengths = [2, T, 4]
+    padding = torchrnn.padding_mask(lengths, T)
+    x = ragged(lengths).float()
+    by_steps = torchrnn.BiSequencer(torchrnn.GRU(D, H), merge=Shifted())
+    for output in (by_steps(x, lengths), torch.stack(by_steps(list(x), lengths))):
+        assert not output[padding].any()
+        assert output[~padding].all()
+    x, padding = (x.transpose(0, 1), padding.t()) if batch_first else (x, padding)
+    for merge in (Shifted(), nn.Identity()):
+        outputs = torchrnn.SeqBRNN(D, H, batch_first=batch_first, merge=merge)(x, lengths)
+        for output in outputs if isinstance(outputs, list) else [outputs]:
+            assert not output[padding].any()
+            assert output[~padding].all()
+
+
 def test_steps_that_are_sequences_may_have_other_lengths() -> None:
     """The rows of a step are not its first dimension here."""
     net = torchrnn.Recursor(torchrnn.Sequential(torchrnn.SeqLSTM(D, H), torchrnn.Select(0, -1), torchrnn.LSTM(H, H)))

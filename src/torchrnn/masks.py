@@ -80,6 +80,20 @@ def without_masked(mask: Tensor, tree: Tree) -> Tree:
     return where_masked(mask, tree_map(lambda leaf: 0, tree), tree)
 
 
+def without_padding(output: Tree, lengths: Tensor | list[int], batch_first: bool = False) -> Tree:
+    """``output`` with zeros behind the end of each row: a tensor (T, N, ...), or a list of T steps.
+
+    With ``batch_first`` it is a tensor (N, T, ...).
+    """
+    first = first_tensor(output)
+    if first is None:
+        return output
+    mask = padding_mask(lengths, first.shape[1] if batch_first else len(output)).to(first.device)
+    if isinstance(output, list):
+        return [without_masked(rows, step) for rows, step in zip(mask, output, strict=True)]
+    return without_masked(mask.t() if batch_first else mask, output)
+
+
 class MaskableCell(Cell, Protocol):
     """A cell that knows the state from which a row begins anew."""
 
