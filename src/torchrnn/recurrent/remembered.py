@@ -36,7 +36,6 @@ class Remembering(Module):
         self._state: Tree = None
         self._start_state: Tree = None
         self._segments: deque[Segment] = deque()
-        self._steps = 0
         self._batch_size: int | None = None
         self._state_is_set = False
         self._state_versions: list[tuple[Tensor, int]] = []
@@ -68,6 +67,11 @@ class Remembering(Module):
         raise NotImplementedError(f"{type(self).__name__} must write initial_state(input) -> state.")
 
     # ------------------------------------------------------------------ what can be looked at
+
+    @property
+    def _steps(self) -> int:
+        """How many steps were taken since the last `forget`, or in the last sequence."""
+        return self._segments[-1].last_step if self._segments else 0
 
     @property
     def inputs(self) -> list[Tree]:
@@ -231,7 +235,6 @@ class Remembering(Module):
 
     def _remember_segment(self, segment: Segment) -> None:
         segment.length = len(segment.inputs)
-        self._steps += segment.length
         self._state, self._batch_size = segment.final, batch_size(segment.inputs)
         self._state_is_set = False
         leaves = (leaf for leaf in tree_leaves(segment.final) if isinstance(leaf, Tensor))
@@ -246,16 +249,16 @@ class Remembering(Module):
         """Steps are counted and listed anew, here and in the recurrent modules inside; the states stay."""
         for module in self._own_modules():
             if isinstance(module, Remembering):
-                module._segments.clear()
-                module._steps = 0
-                module._given_state_gradients.clear()
+                module._forget_steps()
+
+    def _forget_steps(self) -> None:
+        self._segments.clear()
+        self._given_state_gradients.clear()
 
     def _forget_own(self) -> None:
+        self._forget_steps()
         self._state = None
         self._batch_size = None
-        self._segments.clear()
-        self._steps = 0
-        self._given_state_gradients.clear()
         self._rows_to_forget = None
 
     def _forget_rows(self, rows: Tensor) -> None:
@@ -288,7 +291,6 @@ class Remembering(Module):
             "_start_state": tree_map(_copyable, self._start_state),
             "_state_versions": [],
             "_segments": deque(),
-            "_steps": 0,
             "_given_state_gradients": {},
         }
 
