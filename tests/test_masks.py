@@ -284,6 +284,22 @@ def test_rows_can_be_forgotten_in_mid_stream(make: Make, by_steps: bool) -> None
     assert_same(output[:, [0, 2]], anew[:, [0, 2]])
 
 
+@pytest.mark.parametrize("has_start", [False, True])
+def test_forgotten_rows_begin_anew_beside_a_given_h(has_start: bool) -> None:
+    """``c`` is remembered where only ``h0`` is given, but not in the rows that were forgotten."""
+    net, x = double(lambda: torchrnn.SeqLSTM(D, H).remember()), ragged([T] * N)
+    h0, start = torch.randn(3, N, H, dtype=torch.float64).split([1, 2])
+    if has_start:
+        net.set_start_state(torchrnn.LSTMState(*start))
+    net(x)
+    c = net.get_hidden_state().c
+    rows = torch.tensor([True, False, True])
+    net.forget(rows=rows)
+    c0 = torch.where(rows[:, None], start[1] if has_start else 0, c)
+    expected, _ = net.cell.sequence(x, torchrnn.LSTMState(h0[0], c0))
+    assert_same(net((h0[0], x)), expected)
+
+
 def test_no_gradient_flows_into_a_row_that_was_forgotten() -> None:
     x = [*ragged([T] * N)]
     gradients = []

@@ -177,9 +177,8 @@ class Remembering(Module):
         else:
             state, is_cut = self._cut(source, through_time, kept, is_outermost)
         segment = Segment(self, inputs, state, source, self._steps, through_time and is_outermost, is_cut)
-        if self._rows_to_forget is not None and given is None and self._state is not None:
-            self._check_rows(self._rows_to_forget, inputs)
-            state = self._fresh_rows(self._rows_to_forget, self._start(inputs), state)
+        if given is None and self._state is not None:
+            state = self._begin_rows_anew(inputs, state)
         if tape is None or kept is None:
             yield segment, state
         else:
@@ -212,11 +211,16 @@ class Remembering(Module):
                 f"state has {before} rows, the input {now}. Call forget() before another batch."
             )
 
-    def _check_rows(self, rows: Tensor, inputs: Tree) -> None:
+    def _begin_rows_anew(self, inputs: Tree, state: Tree) -> Tree:
+        """``state`` with the rows that `forget` was called for as at the start."""
+        rows = self._rows_to_forget
+        if rows is None:
+            return state
         if batch_size(inputs) not in (None, len(rows)):
             raise ValueError(
                 f"{type(self).__name__}: forget(rows) was given {len(rows)} rows; the batch has {batch_size(inputs)}."
             )
+        return self._fresh_rows(rows, self._start(inputs), state)
 
     def _cut(self, source: Tree, through_time: bool, kept: Kept | None, is_outermost: bool) -> tuple[Tree, bool]:
         """The state without the history that gradients must not follow, and whether it is a leaf of its own."""

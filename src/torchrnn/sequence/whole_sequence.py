@@ -141,7 +141,7 @@ class SeqLSTM(WholeSequence):
             c0, h0 = given
             return LSTMState(h0, c0)
         before = self.cell.get_hidden_state() or self.cell.initial_state(x.new_zeros(x.shape[1:]))
-        return LSTMState(super()._given_state(given, x), before.c.detach())
+        return LSTMState(super()._given_state(given, x), self.cell._begin_rows_anew(x, before).c.detach())
 
 
 class SeqLSTMP(SeqLSTM):
