@@ -122,6 +122,58 @@ def test_a_row_without_steps_keeps_its_initial_state(name: str) -> None:
     assert_same(one_row(final, 0), cell.initial_state(torch.zeros(1, D, dtype=torch.float64)))
 
 
+@every_cell
+@pytest.mark.parametrize(
+    ("before", "after", "forgotten"),
+    [
+        ([0, 3, T], [T, 0, 0], [False, False, True]),
+        ([0, 0, 2], [0, 0, 0], [False, True, True]),
+        ([2, T, 0], [0, 4, 3], [True, False, False]),
+        ([1, 2, 5], [0, 0, 1], [False, True, True]),
+    ],
+)
+def test_a_row_without_steps_in_a_chunk_goes_on_where_it_was(
+    make: Make, before: list[int], after: list[int], forgotten: list[bool]
+) -> None:
+    """Its state is that which it has at the end of the last chunk, or at the start, whoever knows the start."""
+    net = torchrnn.Sequencer(double(make)).remember()
+    alone = torchrnn.Sequencer(double(make)).remember()
+    chunks = [ragged([T] * 3), ragged([T] * 3).flip(0), ragged([T] * 3).flip(1)]
+    net(chunks[0], before)
+    net.forget(rows=torch.tensor(forgotten))
+    net(chunks[1], after)
+    output = net(chunks[2], [T] * 3)
+    for row in range(3):
+        parts = [chunks[1][: after[row], row : row + 1], chunks[2][:, row : row + 1]]
+        if not forgotten[row]:
+            parts.insert(0, chunks[0][: before[row], row : row + 1])
+        alone.forget()
+        assert_same(output[:, row], alone(torch.cat(parts))[-T:, 0])
+
+
+@every_cell
+def test_rows_of_zeros_and_lengths_go_together(make: Make) -> None:
+    x = ragged([T] * N)
+    x[1, 0] = x[0, 2] = 0
+    lengths = [2, 0, 4]
+    net = torchrnn.Sequencer(double(make).mask_zero(1)).remember()
+    alone = torchrnn.Sequencer(double(make).mask_zero(1))
+    net(x, lengths)
+    output = net(x)
+    for row, length in enumerate(lengths):
+        assert_same(output[:, row], alone(torch.cat([x[:length], x])[:, row : row + 1])[-T:, 0])
+
+
+def test_a_start_that_only_a_module_inside_knows_is_kept_and_learned() -> None:
+    cell = double(CELLS["LearnedStart of a FastLSTM"])
+    net = torchrnn.Sequencer(torchrnn.Sequential(nn.Linear(D, D).double(), cell)).remember()
+    net(ragged([T, T]), [0, T])
+    ((h, c),) = net.get_hidden_state()
+    assert_same([h[0], c[0]], list(cell.start))
+    (h[0].sum() + c[0].sum()).backward()
+    assert_same([start.grad for start in cell.start], [torch.ones_like(start) for start in cell.start])
+
+
 # ------------------------------------------------------------------ zero masks
 
 

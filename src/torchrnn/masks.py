@@ -77,7 +77,15 @@ def where_masked(mask: Tensor, there: Tree, elsewhere: Tree) -> Tree:
 
 def without_masked(mask: Tensor, tree: Tree) -> Tree:
     """``tree`` with zeros in the rows where ``mask`` is true, whatever stood there: no NaN comes through."""
-    return where_masked(mask, tree_map(lambda leaf: 0, tree), tree)
+    # A number would make a tensor of bools, such as the mask of a cell inside, one of ints.
+    zeros = tree_map(lambda leaf: False if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else 0, tree)
+    return where_masked(mask, zeros, tree)
+
+
+def held_rows(mask: Tensor, before: Tree, after: Tree) -> Tree:
+    """The state ``after`` a step, with the rows where ``mask`` is true as ``before`` it: zeros if there was none."""
+    old, new = ([isinstance(leaf, Tensor) for leaf in tree_leaves(state)] for state in (before, after))
+    return where_masked(mask, before if old == new else zeros_like(after), after)
 
 
 def without_padding(output: Tree, lengths: Tensor | list[int], batch_first: bool = False) -> Tree:
@@ -94,8 +102,14 @@ def without_padding(output: Tree, lengths: Tensor | list[int], batch_first: bool
     return without_masked(mask.t() if batch_first else mask, output)
 
 
-class MaskableCell(Cell, Protocol):
-    """A cell that knows the state from which a row begins anew."""
+class HoldableCell(Cell, Protocol):
+    """A cell that knows how a row keeps its state."""
+
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree: ...
+
+
+class MaskableCell(HoldableCell, Protocol):
+    """A cell that knows the state from which a row begins anew, too."""
 
     def zero_rows_of_state(self, rows: Tensor, state: Tree) -> Tree: ...
 
@@ -114,6 +128,9 @@ class ZeroMasked:
         output, state = self.cell.step(without_masked(mask, x), state)
         return without_masked(mask, output), self.cell.zero_rows_of_state(mask, state)
 
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        return self.cell.hold_rows_of_state(rows, before, after)
+
 
 class Held:
     """A cell whose masked rows give a zero output and keep their state: it is final at the end of each row.
@@ -121,21 +138,13 @@ class Held:
     Its input is the pair of the input of the cell and a mask (N,).
     """
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: HoldableCell) -> None:
         self.cell = cell
 
     def step(self, input: tuple[Tree, Tensor], state: Tree) -> tuple[Tree, Tree]:
         x, mask = input
         output, new = self.cell.step(without_masked(mask, x), state)
-        if not _has_begun(state, new):
-            state = zeros_like(new)
-        return without_masked(mask, output), where_masked(mask, state, new)
-
-
-def _has_begun(state: Tree, new: Tree) -> bool:
-    """Whether ``state`` has the tensors of ``new``; modules made of others have none before their first step."""
-    before, after = tree_leaves(state), tree_leaves(new)
-    return [isinstance(leaf, Tensor) for leaf in before] == [isinstance(leaf, Tensor) for leaf in after]
+        return without_masked(mask, output), self.cell.hold_rows_of_state(mask, state, new)
 
 
 def with_mask(inputs: Tree, mask: Tensor) -> Tree:
@@ -143,7 +152,9 @@ def with_mask(inputs: Tree, mask: Tensor) -> Tree:
     return list(zip(inputs, mask, strict=True)) if isinstance(inputs, list) else (inputs, mask)
 
 
-def with_lengths(cell: Cell, steps: Tree, lengths: Tensor | list[int] | None, inputs: Tree) -> tuple[Cell, Tree]:
+def with_lengths(
+    cell: HoldableCell, steps: Tree, lengths: Tensor | list[int] | None, inputs: Tree
+) -> tuple[Cell, Tree]:
     """The cell and the steps that it takes of ``inputs`` in a ragged batch, where ``lengths`` are given."""
     if lengths is None or not len(inputs):
         return cell, steps

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from torchrnn.checks import require_row_dims
-from torchrnn.masks import ZeroMasked, with_lengths, with_mask, without_masked, zero_rows
+from torchrnn.masks import ZeroMasked, held_rows, with_lengths, with_mask, without_masked, zero_rows
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.remembered import Remembering, check_state, first_step
 from torchrnn.scan import scan
@@ -116,6 +116,10 @@ class AbstractRecurrent(Remembering):
     def zero_rows_of_state(self, rows: Tensor, state: Tree) -> Tree:
         """``state`` with zeros in the masked rows, which begin anew from there."""
         return without_masked(rows, state)
+
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        """The state ``after`` a step, with the masked rows as they were ``before`` it."""
+        return held_rows(rows, before, after)
 
     def _masked(self, inputs: Tree, lengths: Tensor | list[int] | None = None, offset: int = 0) -> tuple[Cell, Tree]:
         """The cell and the steps that the engine runs: with masks where there are any."""

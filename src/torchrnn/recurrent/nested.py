@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from torchrnn.module import Module
 from torchrnn.recurrent.abstract import AbstractRecurrent
@@ -35,3 +35,21 @@ def step_remembering(
     for part, state in zip(parts, states, strict=True):
         part._state = state
     return run(), tuple(part._state for part in parts)
+
+
+def hold_rows_inside(
+    parts: list[AbstractRecurrent], rows: Tensor, before: tuple[Tree, ...], after: tuple[Tree, ...]
+) -> tuple[Tree, ...]:
+    """The states of ``parts`` ``after`` a step, with the masked ``rows`` as they were ``before`` it.
+
+    Where they began in that step, a whole sequence or some forgotten rows of it, only the parts know from what.
+    """
+    return tuple(
+        part.hold_rows_of_state(rows, _began(part, own_before), own_after)
+        for part, own_before, own_after in zip(parts, before, after, strict=True)
+    )
+
+
+def _began(part: AbstractRecurrent, before: Tree) -> Tree:
+    """The state that ``part`` took its last step from ``before`` from."""
+    return next((segment.began for segment in reversed(part._segments) if segment.before is before), before)

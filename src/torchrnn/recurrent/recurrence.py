@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchrnn.checks import require_module
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.abstract import AbstractRecurrent
-from torchrnn.recurrent.nested import recurrent_modules, step_remembering
+from torchrnn.recurrent.nested import hold_rows_inside, recurrent_modules, step_remembering
 from torchrnn.tree import Tree, first_tensor
 
 
@@ -71,6 +71,12 @@ class Recurrence(AbstractRecurrent):
         parts = recurrent_modules(self.module)
         h, inner = step_remembering(parts, inner, lambda: self.module([input, h]))
         return h, RecurrenceState(h, inner) if inner else h
+
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        if not isinstance(after, RecurrenceState):
+            return super().hold_rows_of_state(rows, before, after)
+        inner = hold_rows_inside(recurrent_modules(self.module), rows, before.inner, after.inner)
+        return RecurrenceState(super().hold_rows_of_state(rows, before.h, after.h), inner)
 
     def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> Tree:
         if not isinstance(state, RecurrenceState):

@@ -9,7 +9,7 @@ from torchrnn.checks import require_module
 from torchrnn.masks import with_lengths, with_mask
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.abstract import AbstractRecurrent
-from torchrnn.recurrent.nested import recurrent_modules, step_remembering
+from torchrnn.recurrent.nested import hold_rows_inside, recurrent_modules, step_remembering
 from torchrnn.scan.reference import Cell
 from torchrnn.tree import Tree
 
@@ -61,6 +61,9 @@ class Recursor(AbstractRecurrent):
         mask = self._steps_of_mask(self._inner_mask, inputs, offset)
         return with_lengths(_MaskedInside(self), with_mask(inputs, mask), lengths, inputs)
 
+    def hold_rows_of_state(self, rows: Tensor, before: tuple[Tree, ...], after: tuple[Tree, ...]) -> tuple[Tree, ...]:
+        return hold_rows_inside(recurrent_modules(self.module), rows, before, after)
+
     def _check_batch(self, inputs: Tree) -> None:
         """The modules inside check theirs: the input need not be a batch for them."""
 
@@ -87,3 +90,6 @@ class _MaskedInside:
         for module in self.recursor._nearest_modules():
             module.set_zero_mask(mask)
         return self.recursor.step(x, state)
+
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        return self.recursor.hold_rows_of_state(rows, before, after)

@@ -179,6 +179,7 @@ class Remembering(Module):
         segment = Segment(self, inputs, state, source, self._steps, through_time and is_outermost, is_cut)
         if given is None and self._state is not None:
             state = self._begin_rows_anew(inputs, state)
+        segment.before, segment.began = self._state, state
         if tape is None or kept is None:
             yield segment, state
         else:
