@@ -227,6 +227,20 @@ def test_a_mask_goes_to_the_modules_inside_a_sequencer() -> None:
     assert net(ragged([T] * N)).all()
 
 
+def test_the_mask_of_a_step_does_not_stay_in_the_modules_inside() -> None:
+    lstm = double(CELLS["LSTM"]).mask_zero()
+    net = torchrnn.Sequencer(torchrnn.Sequential(lstm, nn.Tanh()))
+    net.set_zero_mask(torch.tensor([[False] * N] * (T - 1) + [[True] * N]))
+    x = ragged([T] * N)
+    assert not net(x)[-1].any()
+    lstm.forget()
+    assert lstm(x[0]).all()
+    with pytest.raises(ValueError, match="has 1 rows"):
+        net.set_zero_mask(torch.zeros(T, 1))
+        net(x)
+    assert lstm(x[1]).all()
+
+
 def test_masks_are_reversed_with_the_sequence() -> None:
     lengths = [2, T, 4]
     net = torchrnn.BiSequencer(torchrnn.RecLSTM(D, H)).double()

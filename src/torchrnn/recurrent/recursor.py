@@ -87,9 +87,15 @@ class _MaskedInside:
 
     def step(self, input: tuple[Tree, Tensor], state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
         x, mask = input
+        self._set(mask)
+        try:
+            return self.recursor.step(x, state)
+        finally:
+            self._set(None)
+
+    def _set(self, mask: Tensor | None) -> None:
         for module in self.recursor._nearest_modules():
             module.set_zero_mask(mask)
-        return self.recursor.step(x, state)
 
     def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
         return self.recursor.hold_rows_of_state(rows, before, after)
