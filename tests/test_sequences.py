@@ -228,6 +228,32 @@ def test_the_start_state_may_be_of_another_batch_size_than_the_last_sequence(mak
     assert net(sequence).shape[1] == 5
 
 
+def test_modules_may_change_between_sequences() -> None:
+    """They are looked for once a sequence, and a sequence that fails leaves nothing of that behind."""
+    net = torchrnn.Sequencer(torchrnn.Recursor(torchrnn.Sequential(torchrnn.GRU(D, D), nn.Linear(D, H))))
+    sequence = x()
+    net(sequence)
+    with pytest.raises(RuntimeError):
+        net(x()[..., :2])
+    for changed in (net, copy.deepcopy(net)):
+        gru, linear = changed.get().module
+        changed.get().module.insert(1, lstm := torchrnn.LSTM(D, D))
+        hidden, _ = lstm.sequence(gru.sequence(sequence)[0])
+        torch.testing.assert_close(changed(sequence), linear(hidden))
+        assert len(changed.get_hidden_state()) == 2
+
+
+def test_a_copy_made_during_a_sequence_may_be_changed() -> None:
+    copies = []
+    inside = torchrnn.Sequential(torchrnn.GRU(D, H))
+    inside.register_forward_hook(lambda *_: copies.append(copy.deepcopy(net)) if not copies else None)
+    net = torchrnn.Sequencer(inside)
+    net(x())
+    copies[0].get().add(torchrnn.GRU(H, H))
+    copies[0](x())
+    assert len(copies[0].get_hidden_state()) == 2
+
+
 # ------------------------------------------------------------------ both directions
 
 

@@ -10,8 +10,7 @@ from torchrnn.checks import require_module
 from torchrnn.layers import Add, CAddTable
 from torchrnn.masks import where_masked, without_masked
 from torchrnn.protocol import DEFAULT_RHO
-from torchrnn.recurrent.abstract import AbstractRecurrent
-from torchrnn.recurrent.nested import hold_rows_inside, recurrent_modules, step_remembering
+from torchrnn.recurrent.nested import Nesting, hold_rows_inside, step_remembering
 from torchrnn.tree import Tree
 
 
@@ -26,7 +25,7 @@ class RecurrentState(NamedTuple):
     """Rows that begin anew at the next step."""
 
 
-class Recurrent(AbstractRecurrent):
+class Recurrent(Nesting):
     """The simple recurrent network of Elman, made of modules.
 
     ``h_1 = transfer(start(input(x_1)))`` and ``h_t = transfer(merge([input(x_t), feedback(h_{t-1})]))`` after it.
@@ -68,12 +67,12 @@ class Recurrent(AbstractRecurrent):
 
     def initial_state(self, input: Tree) -> Tree:
         """Nothing: the first step has no last output, it has ``start``."""
-        inner = recurrent_modules(*self.children())
+        inner = self._inside()
         return RecurrentState(None, (None,) * len(inner)) if inner else None
 
     def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]:
         before = _whole(state)
-        parts = recurrent_modules(*self.children())
+        parts = self._inside()
         h, inner = step_remembering(parts, before.inner, lambda: self._output(input, before))
         return h, RecurrentState(h, inner) if inner else h
 
@@ -93,7 +92,7 @@ class Recurrent(AbstractRecurrent):
 
     def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
         before, after = _whole(before), _whole(after)
-        inner = hold_rows_inside(recurrent_modules(*self.children()), rows, before.inner, after.inner)
+        inner = hold_rows_inside(self._inside(), rows, before.inner, after.inner)
         h = without_masked(rows, after.h) if before.h is None else where_masked(rows, before.h, after.h)
         fresh = _held_fresh(rows, before, after)
         return RecurrentState(h, inner, fresh) if inner or fresh is not None else h

@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from torchrnn.checks import require_module
 from torchrnn.masks import with_lengths, with_mask
 from torchrnn.protocol import DEFAULT_RHO
-from torchrnn.recurrent.abstract import AbstractRecurrent
-from torchrnn.recurrent.nested import hold_rows_inside, recurrent_modules, step_remembering
+from torchrnn.recurrent.nested import Nesting, hold_rows_inside, step_remembering
 from torchrnn.scan.reference import Cell
 from torchrnn.tree import Tree
 
 
-class Recursor(AbstractRecurrent):
+class Recursor(Nesting):
     """Lift a module, recurrent inside or not, into a recurrent one that takes one step a call.
 
     ``output_t = module(input_t)``; the state is the tuple of the states of the recurrent modules inside, which is
@@ -43,10 +42,10 @@ class Recursor(AbstractRecurrent):
         self._inner_mask: Tensor | None = None
 
     def initial_state(self, input: Tree) -> tuple[None, ...]:
-        return (None,) * len(recurrent_modules(self.module))
+        return (None,) * len(self._inside())
 
     def step(self, input: Tree, state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
-        return step_remembering(recurrent_modules(self.module), state, lambda: self.module(input))
+        return step_remembering(self._inside(), state, lambda: self.module(input))
 
     def set_zero_mask(self, mask: Tensor | None) -> None:
         super().set_zero_mask(mask)
@@ -62,7 +61,7 @@ class Recursor(AbstractRecurrent):
         return with_lengths(_MaskedInside(self), with_mask(inputs, mask), lengths, inputs)
 
     def hold_rows_of_state(self, rows: Tensor, before: tuple[Tree, ...], after: tuple[Tree, ...]) -> tuple[Tree, ...]:
-        return hold_rows_inside(recurrent_modules(self.module), rows, before, after)
+        return hold_rows_inside(self._inside(), rows, before, after)
 
     def _check_batch(self, inputs: Tree) -> None:
         """The modules inside check theirs: the input need not be a batch for them."""
@@ -71,7 +70,7 @@ class Recursor(AbstractRecurrent):
         return state  # the modules inside see to it
 
     def get_grad_hidden_state(self, step: int | None = None) -> tuple[Tree, ...]:
-        parts = recurrent_modules(self.module)
+        parts = self._inside()
         grads = super().get_grad_hidden_state(step)
         # The states of the modules inside begin inside of them.
         return tuple(
