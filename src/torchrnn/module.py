@@ -125,6 +125,11 @@ class Module(ExplicitProtocol):
 
         ``mode``: ``'train'``, ``'eval'``, ``'both'`` or ``'neither'`` (what a new module does). A carried state is
         detached: no gradient flows into the call before.
+
+        A module that remembers cannot stand in ``torch.utils.checkpoint``, which computes forwards again when the state
+        has moved on: that raises ``ValueError`` in backward, as long as nothing was forgotten in between.
+        `AbstractRecurrent.step` and `AbstractRecurrent.sequence` are free of memory, and can, with
+        ``use_reentrant=False``.
         """
         if mode not in ("both", "train", "eval", "neither"):
             raise ValueError(f"remember: mode must be 'both', 'train', 'eval' or 'neither'; got {mode!r}.")

@@ -70,7 +70,7 @@ def step_remembering(
     A state ``None`` is the start of a sequence.
     """
     for part, state in zip(parts, states, strict=True):
-        part._state = state
+        part._go_on_from(state)
     return run(), tuple(part._state for part in parts)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -38,6 +39,7 @@ class Remembering(Module):
         self._segments: deque[Segment] = deque()
         self._batch_size: int | None = None
         self._state_is_set = False
+        self._was_going_back = False
         self._state_versions: list[tuple[Tensor, int]] = []
         self._given_state_gradients: dict[int, Tree] = {}
         self._rows_to_forget: Tensor | None = None
@@ -196,6 +198,13 @@ class Remembering(Module):
             return self._start(inputs)
         if self._state_is_set:
             check_state(self, self._state, self.initial_state(first_step(inputs)))
+        elif is_going_back() and not self._was_going_back:
+            raise ValueError(
+                f"{type(self).__name__}: a step is taken in the middle of a backward, from a state that was remembered "
+                "before it. So does activation checkpointing when it computes a forward again; the state has moved on "
+                "since, and gradients would be wrong. Checkpoint step(input, state) or sequence(inputs, state), which "
+                "are free of memory, with use_reentrant=False."
+            )
         elif any(leaf._version != version for leaf, version in self._state_versions):
             raise ValueError(
                 f"{type(self).__name__}: the state was changed in place after the step, perhaps through the output, "
@@ -241,7 +250,7 @@ class Remembering(Module):
     def _remember_segment(self, segment: Segment) -> None:
         segment.length = len(segment.inputs)
         self._state, self._batch_size = segment.final, batch_size(segment.inputs)
-        self._state_is_set = False
+        self._state_is_set, self._was_going_back = False, is_going_back()
         leaves = (leaf for leaf in tree_leaves(segment.final) if isinstance(leaf, Tensor))
         self._state_versions = [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]
         if not self.training and self._segments:
@@ -255,6 +264,10 @@ class Remembering(Module):
         for module in self._own_modules():
             if isinstance(module, Remembering):
                 module._forget_steps()
+
+    def _go_on_from(self, state: Tree) -> None:
+        """Take the next step from a state that the module around this one has."""
+        self._state, self._was_going_back = state, is_going_back()
 
     def _forget_steps(self) -> None:
         self._segments.clear()
@@ -298,6 +311,11 @@ class Remembering(Module):
             "_segments": deque(),
             "_given_state_gradients": {},
         }
+
+
+def is_going_back() -> bool:
+    """Whether autograd is in the middle of a backward."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _copyable(leaf: Any) -> Any:
