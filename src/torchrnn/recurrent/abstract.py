@@ -29,6 +29,10 @@ class AbstractRecurrent(Remembering):
     After steps or a sequence, `inputs`, `outputs` and `states` list them (at most the last ``rho``), and after
     `backward`, `grad_inputs` lists the gradients of the inputs that were reached.
 
+    What steps by hand keep: `update_output` keeps the graphs of the last ``rho`` steps, in evaluation that of the last
+    one. In PyTorch's world the graph goes on from step to step, past ``rho`` and in evaluation, too, until
+    `detach_state` or `forget` ends it. Under ``torch.no_grad()`` there is none. Streams without end want one of these.
+
     Arguments:
         rho: how many steps are kept for backpropagation through time.
 

@@ -23,7 +23,7 @@ class Recursor(Nesting):
         module: any module; lists in and out are fine if it takes them.
         rho: how many steps are kept for backpropagation through time.
 
-    Shapes: those of ``module``.
+    Shapes: those of ``module``. What steps by hand keep, and until when: `AbstractRecurrent`.
 
     Differs from the original: no clones are made, one module serves all steps.
 
