@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -239,6 +240,74 @@ def test_the_mask_of_a_step_does_not_stay_in_the_modules_inside() -> None:
         net.set_zero_mask(torch.zeros(T, 1))
         net(x)
     assert lstm(x[1]).all()
+
+
+@pytest.mark.parametrize("name", ["LSTM", "Recursor", "SeqLSTM", "BiSequencer", "SeqBGRU"])
+def test_a_mask_may_be_a_list_of_one_for_each_step(name: str) -> None:
+    mask = torchrnn.padding_mask([2, T, 4], T)
+    net, x = double(SEQUENCES[name]).mask_zero(), ragged([T] * N)
+    net.set_zero_mask(mask)
+    expected = net(x)
+    for steps in (list(mask), mask.tolist(), mask.int()):
+        net.set_zero_mask(steps)
+        assert_same(net(x), expected)
+
+
+def test_lists_of_masks_go_to_layers_and_losses() -> None:
+    mask = torchrnn.padding_mask([2, T, 4], T)
+    layer, x = torchrnn.MaskZero(nn.Linear(D, 2)).double(), ragged([T] * N)
+    inside = torchrnn.Sequencer(torchrnn.Sequential(torchrnn.GRU(D, 2).mask_zero(), nn.Tanh())).double()
+    masked = torchrnn.MaskZeroCriterion(torchrnn.MSECriterion())
+    for net in (layer, inside):
+        net.set_zero_mask(list(mask))
+        output = net(x)
+        assert not output[mask].any()
+        assert output[~mask].all()
+    for criterion in (masked, torchrnn.SequencerCriterion(masked)):
+        losses = []
+        for form in (mask, list(mask), mask.tolist()):
+            criterion.set_zero_mask(form)
+            losses.append(criterion(x, torch.zeros_like(x)))
+        assert losses[0] == losses[1] == losses[2] > 0
+    assert masked(x, torch.zeros_like(x)) == x.square().mean()  # no mask of a step stayed in it
+
+
+def test_only_what_takes_a_mask_is_given_one() -> None:
+    """The second layer was not made to mask, or goes by rows of zeros."""
+    mask, x = torchrnn.padding_mask([2, T, 4], T), ragged([T] * N)
+    for layer in (torchrnn.SeqGRU(H, H), torchrnn.SeqGRU(H, H).mask_zero(1)):
+        stack = torchrnn.Sequential(torchrnn.SeqLSTM(D, H).mask_zero(), layer).double()
+        stack.set_zero_mask(mask)
+        first = stack.get(0)(x)
+        assert not first[mask].any()
+        assert_same(stack(x), layer(first))
+        assert [module.takes_zero_mask for module in (stack, *stack)] == [True, True, False]
+        layer.set_zero_mask(None)
+    assert torchrnn.VariableLength(torchrnn.Sequencer(nn.Linear(D, 2)).double())([*x.unbind(1)])[0].shape == (T, 2)
+    assert torchrnn.VariableLength(torchrnn.Sequential(nn.Linear(D, 2)).double())([*x.unbind(1)])[0].shape == (T, 2)
+
+
+TAKES_NO_MASK: dict[str, Callable[[], Any]] = {
+    "a cell": lambda: torchrnn.GRU(D, H),
+    "rows of zeros": lambda: torchrnn.GRU(D, H).mask_zero(1),
+    "a sequence": lambda: torchrnn.SeqLSTM(D, H),
+    "a container in a sequence": lambda: torchrnn.Sequencer(torchrnn.Sequential(torchrnn.GRU(D, H), nn.Linear(H, H))),
+    "both directions": lambda: torchrnn.BiSequencer(torchrnn.GRU(D, H)),
+    "a container": lambda: torchrnn.Sequential(nn.Linear(D, H), torchrnn.SeqGRU(H, H)),
+    "a layer that goes by rows of zeros": lambda: torchrnn.MaskZero(nn.Linear(D, H), 1),
+    "a loss": lambda: torchrnn.MSECriterion(),
+    "a loss over time": lambda: torchrnn.SequencerCriterion(torchrnn.MSECriterion()),
+    "a loss that goes by rows of zeros": lambda: torchrnn.MaskZeroCriterion(torchrnn.MSECriterion(), 1),
+}
+
+
+@pytest.mark.parametrize("make", TAKES_NO_MASK.values(), ids=TAKES_NO_MASK.keys())
+def test_a_mask_for_nobody_is_refused(make: Callable[[], Any]) -> None:
+    net = make()
+    remedy = "Put it into a MaskZeroCriterion" if isinstance(net, torchrnn.Criterion) else r"Call mask_zero\(\) before"
+    with pytest.raises(ValueError, match=f"^{type(net).__name__}: .*takes a mask, and there is none. {remedy}"):
+        net.set_zero_mask(torch.zeros(T, N, dtype=torch.bool))
+    net.set_zero_mask(None)
 
 
 def test_masks_are_reversed_with_the_sequence() -> None:
@@ -476,6 +545,11 @@ ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: [(net := torchrnn.SeqGRU(D, H).mask_zero()), net.set_zero_mask([[1]] * 3), net(torch.ones(3, 3, D))],
         ValueError,
         "has 1 rows, the batch 3",
+    ),
+    "masks of unlike steps": (
+        lambda: torchrnn.GRU(D, H).mask_zero().set_zero_mask([torch.zeros(2), torch.zeros(3)]),
+        ValueError,
+        r"one \(N,\) for each step; got \[\(2,\), \(3,\)\]",
     ),
     "a state of another size": (
         lambda: torchrnn.GRU(D, H).sequence(torch.ones(3, 2, D), torch.zeros(1, H)),

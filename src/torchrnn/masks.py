@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from torchrnn.scan.reference import Cell
-from torchrnn.tree import Tree, batch_size, first_tensor, zeros_like
+from torchrnn.tree import Tree, batch_size, describe, first_tensor, zeros_like
 
 
 def zero_rows(input: Tree, n_input_dims: int) -> Tensor:
@@ -100,6 +101,67 @@ def without_padding(output: Tree, lengths: Tensor | list[int], batch_first: bool
     if isinstance(output, list):
         return [without_masked(rows, step) for rows, step in zip(mask, output, strict=True)]
     return without_masked(mask.t() if batch_first else mask, output)
+
+
+def as_mask(mask: Tensor | Sequence[Any] | None) -> Tensor | None:
+    """A mask as a bool tensor, (N,) or (T, N), which may be given as a list of T masks (N,)."""
+    if isinstance(mask, list | tuple) and any(isinstance(step, Tensor) for step in mask):
+        steps = [torch.as_tensor(step) for step in mask]
+        if len({step.shape for step in steps}) > 1:
+            raise ValueError(f"set_zero_mask: a list of masks must have one (N,) for each step; got {describe(steps)}.")
+        mask = torch.stack(steps)
+    return None if mask is None else torch.as_tensor(mask).bool()
+
+
+class ZeroMask:
+    """Which rows are masked: those that are all zeros, or those of a mask that is given, which may be none."""
+
+    def __init__(self, n_input_dims: int | None = None) -> None:
+        self.n_input_dims = n_input_dims
+        """How many dimensions a row has that is compared with zero; None where the mask is given."""
+        self._mask: Tensor | None = None
+        self._is_given = False
+
+    def give(self, mask: Tensor | Sequence[Any] | None) -> None:
+        self._mask, self._is_given = as_mask(mask), True
+
+    def of(self, module: nn.Module, input: Tree) -> Tensor | None:
+        """The mask of ``module`` for this input; ``None`` masks nothing."""
+        if self.n_input_dims is not None:
+            return zero_rows(input, self.n_input_dims)
+        if not self._is_given:
+            raise ValueError(
+                f"{type(module).__name__}: the mask must be given before the input: set_zero_mask(mask) with a bool "
+                "tensor, true where a row is masked, or None for none. Or give n_input_dims, which masks rows of zeros."
+            )
+        return self._mask
+
+    def of_steps(self, module: nn.Module, inputs: Tree, offset: int) -> Tensor | None:
+        """The same for a sequence: a mask for each of its steps, the first of which is step ``offset``."""
+        if self.n_input_dims is None:
+            mask = self.of(module, inputs)
+            return None if mask is None else steps_of_mask(module, mask, inputs, offset)
+        if isinstance(inputs, Tensor):
+            return self.of(module, inputs)
+        return torch.stack([zero_rows(step, self.n_input_dims) for step in inputs])
+
+
+def steps_of_mask(module: nn.Module, mask: Tensor, inputs: Tree, offset: int) -> Tensor:
+    """The part of a mask (T, N) for the steps that come now; a mask (N,) is for each of them."""
+    if mask.dim() < 2:
+        return mask.expand(len(inputs), *mask.shape)
+    if batch_size(inputs) not in (None, mask.shape[1]):
+        raise ValueError(
+            f"{type(module).__name__}: the zero mask {tuple(mask.shape)} has {mask.shape[1]} rows, the batch "
+            f"{batch_size(inputs)}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
+        )
+    end = offset + len(inputs)
+    if len(mask) < end or (isinstance(inputs, Tensor) and len(mask) != len(inputs)):
+        raise ValueError(
+            f"{type(module).__name__}: the zero mask {tuple(mask.shape)} has {len(mask)} steps, the sequence "
+            f"{end}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
+        )
+    return mask[offset:end]
 
 
 class HoldableCell(Cell, Protocol):

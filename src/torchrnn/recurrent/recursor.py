@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from torchrnn.checks import require_module
-from torchrnn.masks import with_lengths, with_mask
+from torchrnn.masks import as_mask, steps_of_mask, with_lengths, with_mask
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.nested import Nesting, hold_rows_inside, step_remembering
 from torchrnn.scan.reference import Cell
@@ -47,9 +48,13 @@ class Recursor(Nesting):
     def step(self, input: Tree, state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
         return step_remembering(self._inside(), state, lambda: self.module(input))
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
+    @property
+    def takes_zero_mask(self) -> bool:
+        return super().takes_zero_mask if self._masks else bool(self._takers())
+
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
         super().set_zero_mask(mask)
-        self._inner_mask = None if mask is None or self._masks else torch.as_tensor(mask).bool()
+        self._inner_mask = None if self._masks else as_mask(mask)
         if mask is None:
             for module in self._nearest_modules():
                 module.set_zero_mask(None)
@@ -57,7 +62,7 @@ class Recursor(Nesting):
     def _masked(self, inputs: Tree, lengths: Tensor | list[int] | None = None, offset: int = 0) -> tuple[Cell, Tree]:
         if self._inner_mask is None or not len(inputs):
             return super()._masked(inputs, lengths, offset)
-        mask = self._steps_of_mask(self._inner_mask, inputs, offset)
+        mask = steps_of_mask(self, self._inner_mask, inputs, offset)
         return with_lengths(_MaskedInside(self), with_mask(inputs, mask), lengths, inputs)
 
     def hold_rows_of_state(self, rows: Tensor, before: tuple[Tree, ...], after: tuple[Tree, ...]) -> tuple[Tree, ...]:
@@ -83,6 +88,7 @@ class _MaskedInside:
 
     def __init__(self, recursor: Recursor) -> None:
         self.recursor = recursor
+        self.takers = recursor._takers()
 
     def step(self, input: tuple[Tree, Tensor], state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
         x, mask = input
@@ -93,7 +99,7 @@ class _MaskedInside:
             self._set(None)
 
     def _set(self, mask: Tensor | None) -> None:
-        for module in self.recursor._nearest_modules():
+        for module in self.takers:
             module.set_zero_mask(mask)
 
     def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
