@@ -37,7 +37,7 @@ def make_agent() -> tr.Sequential:
 def train(agent: tr.Sequential, images: Tensor, digits: Tensor, epochs: int) -> None:
     """The classifier learns from the likelihood of the digit, the locator and the baseline from the reward."""
     likelihood, reward = tr.ClassNLLCriterion(), tr.VRClassReward(agent, scale=0.3)
-    optimizer = torch.optim.Adam(agent.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(agent.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for epoch in range(1, epochs + 1):
         agent.train()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -122,6 +123,58 @@ def test_a_row_without_steps_keeps_its_initial_state(name: str) -> None:
     assert_same(one_row(final, 0), cell.initial_state(torch.zeros(1, D, dtype=torch.float64)))
 
 
+@every_cell
+@pytest.mark.parametrize(
+    ("before", "after", "forgotten"),
+    [
+        ([0, 3, T], [T, 0, 0], [False, False, True]),
+        ([0, 0, 2], [0, 0, 0], [False, True, True]),
+        ([2, T, 0], [0, 4, 3], [True, False, False]),
+        ([1, 2, 5], [0, 0, 1], [False, True, True]),
+    ],
+)
+def test_a_row_without_steps_in_a_chunk_goes_on_where_it_was(
+    make: Make, before: list[int], after: list[int], forgotten: list[bool]
+) -> None:
+    """Its state is that which it has at the end of the last chunk, or at the start, whoever knows the start."""
+    net = torchrnn.Sequencer(double(make)).remember()
+    alone = torchrnn.Sequencer(double(make)).remember()
+    chunks = [ragged([T] * 3), ragged([T] * 3).flip(0), ragged([T] * 3).flip(1)]
+    net(chunks[0], before)
+    net.forget(rows=torch.tensor(forgotten))
+    net(chunks[1], after)
+    output = net(chunks[2], [T] * 3)
+    for row in range(3):
+        parts = [chunks[1][: after[row], row : row + 1], chunks[2][:, row : row + 1]]
+        if not forgotten[row]:
+            parts.insert(0, chunks[0][: before[row], row : row + 1])
+        alone.forget()
+        assert_same(output[:, row], alone(torch.cat(parts))[-T:, 0])
+
+
+@every_cell
+def test_rows_of_zeros_and_lengths_go_together(make: Make) -> None:
+    x = ragged([T] * N)
+    x[1, 0] = x[0, 2] = 0
+    lengths = [2, 0, 4]
+    net = torchrnn.Sequencer(double(make).mask_zero(1)).remember()
+    alone = torchrnn.Sequencer(double(make).mask_zero(1))
+    net(x, lengths)
+    output = net(x)
+    for row, length in enumerate(lengths):
+        assert_same(output[:, row], alone(torch.cat([x[:length], x])[:, row : row + 1])[-T:, 0])
+
+
+def test_a_start_that_only_a_module_inside_knows_is_kept_and_learned() -> None:
+    cell = double(CELLS["LearnedStart of a FastLSTM"])
+    net = torchrnn.Sequencer(torchrnn.Sequential(nn.Linear(D, D).double(), cell)).remember()
+    net(ragged([T, T]), [0, T])
+    ((h, c),) = net.get_hidden_state()
+    assert_same([h[0], c[0]], list(cell.start))
+    (h[0].sum() + c[0].sum()).backward()
+    assert_same([start.grad for start in cell.start], [torch.ones_like(start) for start in cell.start])
+
+
 # ------------------------------------------------------------------ zero masks
 
 
@@ -173,6 +226,88 @@ def test_a_mask_goes_to_the_modules_inside_a_sequencer() -> None:
     assert output[~mask].all()
     net.set_zero_mask(None)
     assert net(ragged([T] * N)).all()
+
+
+def test_the_mask_of_a_step_does_not_stay_in_the_modules_inside() -> None:
+    lstm = double(CELLS["LSTM"]).mask_zero()
+    net = torchrnn.Sequencer(torchrnn.Sequential(lstm, nn.Tanh()))
+    net.set_zero_mask(torch.tensor([[False] * N] * (T - 1) + [[True] * N]))
+    x = ragged([T] * N)
+    assert not net(x)[-1].any()
+    lstm.forget()
+    assert lstm(x[0]).all()
+    with pytest.raises(ValueError, match="has 1 rows"):
+        net.set_zero_mask(torch.zeros(T, 1))
+        net(x)
+    assert lstm(x[1]).all()
+
+
+@pytest.mark.parametrize("name", ["LSTM", "Recursor", "SeqLSTM", "BiSequencer", "SeqBGRU"])
+def test_a_mask_may_be_a_list_of_one_for_each_step(name: str) -> None:
+    mask = torchrnn.padding_mask([2, T, 4], T)
+    net, x = double(SEQUENCES[name]).mask_zero(), ragged([T] * N)
+    net.set_zero_mask(mask)
+    expected = net(x)
+    for steps in (list(mask), mask.tolist(), mask.int()):
+        net.set_zero_mask(steps)
+        assert_same(net(x), expected)
+
+
+def test_lists_of_masks_go_to_layers_and_losses() -> None:
+    mask = torchrnn.padding_mask([2, T, 4], T)
+    layer, x = torchrnn.MaskZero(nn.Linear(D, 2)).double(), ragged([T] * N)
+    inside = torchrnn.Sequencer(torchrnn.Sequential(torchrnn.GRU(D, 2).mask_zero(), nn.Tanh())).double()
+    masked = torchrnn.MaskZeroCriterion(torchrnn.MSECriterion())
+    for net in (layer, inside):
+        net.set_zero_mask(list(mask))
+        output = net(x)
+        assert not output[mask].any()
+        assert output[~mask].all()
+    for criterion in (masked, torchrnn.SequencerCriterion(masked)):
+        losses = []
+        for form in (mask, list(mask), mask.tolist()):
+            criterion.set_zero_mask(form)
+            losses.append(criterion(x, torch.zeros_like(x)))
+        assert losses[0] == losses[1] == losses[2] > 0
+    assert masked(x, torch.zeros_like(x)) == x.square().mean()  # no mask of a step stayed in it
+
+
+def test_only_what_takes_a_mask_is_given_one() -> None:
+    """The second layer was not made to mask, or goes by rows of zeros."""
+    mask, x = torchrnn.padding_mask([2, T, 4], T), ragged([T] * N)
+    for layer in (torchrnn.SeqGRU(H, H), torchrnn.SeqGRU(H, H).mask_zero(1)):
+        stack = torchrnn.Sequential(torchrnn.SeqLSTM(D, H).mask_zero(), layer).double()
+        stack.set_zero_mask(mask)
+        first = stack.get(0)(x)
+        assert not first[mask].any()
+        assert_same(stack(x), layer(first))
+        assert [module.takes_zero_mask for module in (stack, *stack)] == [True, True, False]
+        layer.set_zero_mask(None)
+    assert torchrnn.VariableLength(torchrnn.Sequencer(nn.Linear(D, 2)).double())([*x.unbind(1)])[0].shape == (T, 2)
+    assert torchrnn.VariableLength(torchrnn.Sequential(nn.Linear(D, 2)).double())([*x.unbind(1)])[0].shape == (T, 2)
+
+
+TAKES_NO_MASK: dict[str, Callable[[], Any]] = {
+    "a cell": lambda: torchrnn.GRU(D, H),
+    "rows of zeros": lambda: torchrnn.GRU(D, H).mask_zero(1),
+    "a sequence": lambda: torchrnn.SeqLSTM(D, H),
+    "a container in a sequence": lambda: torchrnn.Sequencer(torchrnn.Sequential(torchrnn.GRU(D, H), nn.Linear(H, H))),
+    "both directions": lambda: torchrnn.BiSequencer(torchrnn.GRU(D, H)),
+    "a container": lambda: torchrnn.Sequential(nn.Linear(D, H), torchrnn.SeqGRU(H, H)),
+    "a layer that goes by rows of zeros": lambda: torchrnn.MaskZero(nn.Linear(D, H), 1),
+    "a loss": lambda: torchrnn.MSECriterion(),
+    "a loss over time": lambda: torchrnn.SequencerCriterion(torchrnn.MSECriterion()),
+    "a loss that goes by rows of zeros": lambda: torchrnn.MaskZeroCriterion(torchrnn.MSECriterion(), 1),
+}
+
+
+@pytest.mark.parametrize("make", TAKES_NO_MASK.values(), ids=TAKES_NO_MASK.keys())
+def test_a_mask_for_nobody_is_refused(make: Callable[[], Any]) -> None:
+    net = make()
+    remedy = "Put it into a MaskZeroCriterion" if isinstance(net, torchrnn.Criterion) else r"Call mask_zero\(\) before"
+    with pytest.raises(ValueError, match=f"^{type(net).__name__}: .*takes a mask, and there is none. {remedy}"):
+        net.set_zero_mask(torch.zeros(T, N, dtype=torch.bool))
+    net.set_zero_mask(None)
 
 
 def test_masks_are_reversed_with_the_sequence() -> None:
@@ -234,6 +369,27 @@ def test_lengths_go_through_a_stack() -> None:
         assert_same(output[:length, row], both(ragged(lengths)[:length, row : row + 1])[:, 0])
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_padding_is_zero_whatever_a_merge_makes_of_it(batch_first: bool) -> None:
+    class Shifted(torchrnn.CAddTable):
+        def forward(self, input: list[Tensor]) -> Tensor:
+            return super().forward(input) + 1
+
+    lengths = [2, T, 4]
+    padding = torchrnn.padding_mask(lengths, T)
+    x = ragged(lengths).float()
+    by_steps = torchrnn.BiSequencer(torchrnn.GRU(D, H), merge=Shifted())
+    for output in (by_steps(x, lengths), torch.stack(by_steps(list(x), lengths))):
+        assert not output[padding].any()
+        assert output[~padding].all()
+    x, padding = (x.transpose(0, 1), padding.t()) if batch_first else (x, padding)
+    for merge in (Shifted(), nn.Identity()):
+        outputs = torchrnn.SeqBRNN(D, H, batch_first=batch_first, merge=merge)(x, lengths)
+        for output in outputs if isinstance(outputs, list) else [outputs]:
+            assert not output[padding].any()
+            assert output[~padding].all()
+
+
 def test_steps_that_are_sequences_may_have_other_lengths() -> None:
     """The rows of a step are not its first dimension here."""
     net = torchrnn.Recursor(torchrnn.Sequential(torchrnn.SeqLSTM(D, H), torchrnn.Select(0, -1), torchrnn.LSTM(H, H)))
@@ -261,6 +417,22 @@ def test_rows_can_be_forgotten_in_mid_stream(make: Make, by_steps: bool) -> None
     anew, _ = double(make).sequence(x[3:])
     assert_same(output[:, 1], whole[3:, 1])
     assert_same(output[:, [0, 2]], anew[:, [0, 2]])
+
+
+@pytest.mark.parametrize("has_start", [False, True])
+def test_forgotten_rows_begin_anew_beside_a_given_h(has_start: bool) -> None:
+    """``c`` is remembered where only ``h0`` is given, but not in the rows that were forgotten."""
+    net, x = double(lambda: torchrnn.SeqLSTM(D, H).remember()), ragged([T] * N)
+    h0, start = torch.randn(3, N, H, dtype=torch.float64).split([1, 2])
+    if has_start:
+        net.set_start_state(torchrnn.LSTMState(*start))
+    net(x)
+    c = net.get_hidden_state().c
+    rows = torch.tensor([True, False, True])
+    net.forget(rows=rows)
+    c0 = torch.where(rows[:, None], start[1] if has_start else 0, c)
+    expected, _ = net.cell.sequence(x, torchrnn.LSTMState(h0[0], c0))
+    assert_same(net((h0[0], x)), expected)
 
 
 def test_no_gradient_flows_into_a_row_that_was_forgotten() -> None:
@@ -373,6 +545,11 @@ ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: [(net := torchrnn.SeqGRU(D, H).mask_zero()), net.set_zero_mask([[1]] * 3), net(torch.ones(3, 3, D))],
         ValueError,
         "has 1 rows, the batch 3",
+    ),
+    "masks of unlike steps": (
+        lambda: torchrnn.GRU(D, H).mask_zero().set_zero_mask([torch.zeros(2), torch.zeros(3)]),
+        ValueError,
+        r"one \(N,\) for each step; got \[\(2,\), \(3,\)\]",
     ),
     "a state of another size": (
         lambda: torchrnn.GRU(D, H).sequence(torch.ones(3, 2, D), torch.zeros(1, H)),

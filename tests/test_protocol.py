@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 import torchrnn
 from torchrnn import Module
@@ -324,6 +325,37 @@ def test_nothing_is_kept_where_it_would_pile_up() -> None:
     gru.rho = 3
     gru.recycle()
     assert len(gru._tape.kept) == 3
+
+
+@pytest.mark.parametrize("make", [lambda: torchrnn.GRU(D, H, rho=5), lambda: torchrnn.Recursor(torchrnn.GRU(D, H), 5)])
+def test_the_graph_of_a_stream_does_not_grow_without_end(make: Make) -> None:
+    """But in PyTorch's world, where it has to be ended by hand."""
+
+    def graph_of(net: Module, world: str, steps: int) -> int:
+        net.forget()
+        for _ in range(steps):
+            if world == "autograd, cut":
+                net.detach_state()
+            output = net.update_output(x) if world == "explicit" else net(x)
+        roots = [output.grad_fn, *(leaf.grad_fn for leaf in tree_leaves(net.get_hidden_state()))]
+        todo, seen = [root for root in roots if root is not None], set()
+        while todo:
+            node = todo.pop()
+            if node not in seen:
+                seen.add(node)
+                todo += [node for node, _ in node.next_functions if node is not None]
+        return len(seen)
+
+    net, x = make(), torch.randn(N, D)
+    for training in (True, False):
+        net.train(training)
+        for world in ("explicit", "autograd, cut"):
+            assert 0 < graph_of(net, world, 40) == graph_of(net, world, 10)
+        with torch.no_grad():
+            for world in ("explicit", "autograd"):
+                assert graph_of(net, world, 10) == 0
+        assert len(net.outputs) == 5
+        assert graph_of(net, "autograd", 20) > 3 * graph_of(net, "autograd", 5)
 
 
 def test_no_grad_keeps_nothing() -> None:

@@ -293,6 +293,24 @@ def test_a_sequence_is_rewarded_step_by_step_in_both_worlds() -> None:
     assert same([grad, *(p.grad for p in net.parameters())], [leaf.grad, *(p.grad for p in twin.parameters())])
 
 
+def test_a_list_follows_the_order_in_which_steps_were_taken() -> None:
+    unit = tr.ReinforceNormal(0.5)
+    backwards = tr.ReverseUnreverse(tr.Sequencer(unit))
+    x = torch.randn(3, 2, 1)
+    backwards.update_output(x)
+    backwards.reinforce([torch.ones(2), torch.zeros(2), torch.zeros(2)])
+    grad = backwards.backward(x, torch.zeros_like(x))
+    assert grad[-1].all()
+    assert not grad[:-1].any()
+
+
+def test_the_first_backward_needs_a_reward_even_where_the_others_are_deferred() -> None:
+    net, x = tr.Sequential(tr.GRU(3, 4), tr.ReinforceNormal(0.3)), torch.randn(2, 3)
+    y = net.update_output(x)
+    with pytest.raises(ValueError, match="a sample that has no reward"):
+        net.backward(x, y)
+
+
 def test_rewards_reach_back_through_time_where_backward_is_deferred() -> None:
     grads = []
     for deferred in (True, False):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import torchrnn
 
@@ -227,6 +229,100 @@ def test_the_start_state_may_be_of_another_batch_size_than_the_last_sequence(mak
     net(x(rows=2))
     net.set_start_state(state)
     assert net(sequence).shape[1] == 5
+
+
+def test_modules_may_change_between_sequences() -> None:
+    """They are looked for once a sequence, and a sequence that fails leaves nothing of that behind."""
+    net = torchrnn.Sequencer(torchrnn.Recursor(torchrnn.Sequential(torchrnn.GRU(D, D), nn.Linear(D, H))))
+    sequence = x()
+    net(sequence)
+    with pytest.raises(RuntimeError):
+        net(x()[..., :2])
+    for changed in (net, copy.deepcopy(net)):
+        gru, linear = changed.get().module
+        changed.get().module.insert(1, lstm := torchrnn.LSTM(D, D))
+        hidden, _ = lstm.sequence(gru.sequence(sequence)[0])
+        torch.testing.assert_close(changed(sequence), linear(hidden))
+        assert len(changed.get_hidden_state()) == 2
+
+
+def test_a_copy_made_during_a_sequence_may_be_changed() -> None:
+    copies = []
+    inside = torchrnn.Sequential(torchrnn.GRU(D, H))
+    inside.register_forward_hook(lambda *_: copies.append(copy.deepcopy(net)) if not copies else None)
+    net = torchrnn.Sequencer(inside)
+    net(x())
+    copies[0].get().add(torchrnn.GRU(H, H))
+    copies[0](x())
+    assert len(copies[0].get_hidden_state()) == 2
+
+
+# ------------------------------------------------------------------ activation checkpointing
+
+either_checkpoint = pytest.mark.parametrize("reentrant", [False, True])
+
+
+@pytest.mark.parametrize("kind", ["a sequence that is not remembered", "a free step", "a free sequence"])
+def test_what_is_free_of_memory_can_be_computed_again(kind: str) -> None:
+    net = torchrnn.Sequencer(torchrnn.Sequential(nn.Linear(D, D), torchrnn.LSTM(D, H)))
+    gradients, sequence = [], x()
+    for saving in (False, True):
+
+        def run(function: Callable[..., Any], *args: Any, saving: bool = saving) -> Any:
+            return checkpoint(function, *args, use_reentrant=False) if saving else function(*args)
+
+        leaf = sequence.clone().requires_grad_()
+        net.zero_grad()
+        if kind == "a sequence that is not remembered":
+            output = run(net, leaf)
+        elif kind == "a free sequence":
+            first, state = run(net.cell.sequence, leaf[:2])
+            output = torch.cat([first, run(net.cell.sequence, leaf[2:], state)[0]])
+        else:
+            state = net.cell.initial_state(leaf[0])
+            for step in leaf:
+                output, state = run(net.cell.step, step, state)
+        output.sum().backward()
+        gradients.append([leaf.grad, *(p.grad for p in net.parameters())])
+    torch.testing.assert_close(*gradients)
+
+
+@either_checkpoint
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torchrnn.Sequencer(torchrnn.LSTM(D, H)).remember(),
+        lambda: torchrnn.Sequencer(torchrnn.Sequential(nn.Linear(D, D), torchrnn.LSTM(D, H))).remember(),
+        lambda: torchrnn.BiSequencer(torchrnn.GRU(D, H)).remember(),
+        lambda: torchrnn.SeqLSTM(D, H).remember(),
+        lambda: torchrnn.Sequential(torchrnn.Select(0, 0), torchrnn.GRU(D, H)),
+    ],
+    ids=["a cell", "a container", "both directions", "SeqLSTM", "a step"],
+)
+def test_a_state_that_has_moved_on_is_noticed(make: Make, reentrant: bool) -> None:
+    net = make()
+    net(x())
+    output = checkpoint(net, x().requires_grad_(), use_reentrant=reentrant)
+    with pytest.raises(ValueError, match=r"in the middle of a backward.*Checkpoint step"):
+        output.sum().backward()
+
+
+@either_checkpoint
+def test_a_c_that_has_moved_on_is_noticed(reentrant: bool) -> None:
+    net, h0 = torchrnn.SeqLSTM(D, H).remember(), torch.randn(N, H)
+    output = checkpoint(lambda x: net((h0, x)), x().requires_grad_(), use_reentrant=reentrant)
+    with pytest.raises(ValueError, match="in the middle of a backward"):
+        output.sum().backward()
+
+
+def test_states_that_a_backward_remembers_are_its_own() -> None:
+    """A network that is stepped by hooks only goes on from backward to backward."""
+    net, seen = torchrnn.GRU(D, H), []
+    leaf = torch.randn(N, D, requires_grad=True)
+    leaf.register_hook(lambda grad: seen.append(net(grad.detach())))
+    for _ in range(2):
+        leaf.sum().backward()
+    torch.testing.assert_close(seen[1], net.sequence(torch.ones(2, N, D))[0][1])
 
 
 # ------------------------------------------------------------------ both directions

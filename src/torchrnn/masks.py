@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from torchrnn.scan.reference import Cell
-from torchrnn.tree import Tree, batch_size, first_tensor, zeros_like
+from torchrnn.tree import Tree, batch_size, describe, first_tensor, zeros_like
 
 
 def zero_rows(input: Tree, n_input_dims: int) -> Tensor:
@@ -77,11 +78,100 @@ def where_masked(mask: Tensor, there: Tree, elsewhere: Tree) -> Tree:
 
 def without_masked(mask: Tensor, tree: Tree) -> Tree:
     """``tree`` with zeros in the rows where ``mask`` is true, whatever stood there: no NaN comes through."""
-    return where_masked(mask, tree_map(lambda leaf: 0, tree), tree)
+    # A number would make a tensor of bools, such as the mask of a cell inside, one of ints.
+    zeros = tree_map(lambda leaf: False if isinstance(leaf, Tensor) and leaf.dtype == torch.bool else 0, tree)
+    return where_masked(mask, zeros, tree)
 
 
-class MaskableCell(Cell, Protocol):
-    """A cell that knows the state from which a row begins anew."""
+def held_rows(mask: Tensor, before: Tree, after: Tree) -> Tree:
+    """The state ``after`` a step, with the rows where ``mask`` is true as ``before`` it: zeros if there was none."""
+    old, new = ([isinstance(leaf, Tensor) for leaf in tree_leaves(state)] for state in (before, after))
+    return where_masked(mask, before if old == new else zeros_like(after), after)
+
+
+def without_padding(output: Tree, lengths: Tensor | list[int], batch_first: bool = False) -> Tree:
+    """``output`` with zeros behind the end of each row: a tensor (T, N, ...), or a list of T steps.
+
+    With ``batch_first`` it is a tensor (N, T, ...).
+    """
+    first = first_tensor(output)
+    if first is None:
+        return output
+    mask = padding_mask(lengths, first.shape[1] if batch_first else len(output)).to(first.device)
+    if isinstance(output, list):
+        return [without_masked(rows, step) for rows, step in zip(mask, output, strict=True)]
+    return without_masked(mask.t() if batch_first else mask, output)
+
+
+def as_mask(mask: Tensor | Sequence[Any] | None) -> Tensor | None:
+    """A mask as a bool tensor, (N,) or (T, N), which may be given as a list of T masks (N,)."""
+    if isinstance(mask, list | tuple) and any(isinstance(step, Tensor) for step in mask):
+        steps = [torch.as_tensor(step) for step in mask]
+        if len({step.shape for step in steps}) > 1:
+            raise ValueError(f"set_zero_mask: a list of masks must have one (N,) for each step; got {describe(steps)}.")
+        mask = torch.stack(steps)
+    return None if mask is None else torch.as_tensor(mask).bool()
+
+
+class ZeroMask:
+    """Which rows are masked: those that are all zeros, or those of a mask that is given, which may be none."""
+
+    def __init__(self, n_input_dims: int | None = None) -> None:
+        self.n_input_dims = n_input_dims
+        """How many dimensions a row has that is compared with zero; None where the mask is given."""
+        self._mask: Tensor | None = None
+        self._is_given = False
+
+    def give(self, mask: Tensor | Sequence[Any] | None) -> None:
+        self._mask, self._is_given = as_mask(mask), True
+
+    def of(self, module: nn.Module, input: Tree) -> Tensor | None:
+        """The mask of ``module`` for this input; ``None`` masks nothing."""
+        if self.n_input_dims is not None:
+            return zero_rows(input, self.n_input_dims)
+        if not self._is_given:
+            raise ValueError(
+                f"{type(module).__name__}: the mask must be given before the input: set_zero_mask(mask) with a bool "
+                "tensor, true where a row is masked, or None for none. Or give n_input_dims, which masks rows of zeros."
+            )
+        return self._mask
+
+    def of_steps(self, module: nn.Module, inputs: Tree, offset: int) -> Tensor | None:
+        """The same for a sequence: a mask for each of its steps, the first of which is step ``offset``."""
+        if self.n_input_dims is None:
+            mask = self.of(module, inputs)
+            return None if mask is None else steps_of_mask(module, mask, inputs, offset)
+        if isinstance(inputs, Tensor):
+            return self.of(module, inputs)
+        return torch.stack([zero_rows(step, self.n_input_dims) for step in inputs])
+
+
+def steps_of_mask(module: nn.Module, mask: Tensor, inputs: Tree, offset: int) -> Tensor:
+    """The part of a mask (T, N) for the steps that come now; a mask (N,) is for each of them."""
+    if mask.dim() < 2:
+        return mask.expand(len(inputs), *mask.shape)
+    if batch_size(inputs) not in (None, mask.shape[1]):
+        raise ValueError(
+            f"{type(module).__name__}: the zero mask {tuple(mask.shape)} has {mask.shape[1]} rows, the batch "
+            f"{batch_size(inputs)}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
+        )
+    end = offset + len(inputs)
+    if len(mask) < end or (isinstance(inputs, Tensor) and len(mask) != len(inputs)):
+        raise ValueError(
+            f"{type(module).__name__}: the zero mask {tuple(mask.shape)} has {len(mask)} steps, the sequence "
+            f"{end}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
+        )
+    return mask[offset:end]
+
+
+class HoldableCell(Cell, Protocol):
+    """A cell that knows how a row keeps its state."""
+
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree: ...
+
+
+class MaskableCell(HoldableCell, Protocol):
+    """A cell that knows the state from which a row begins anew, too."""
 
     def zero_rows_of_state(self, rows: Tensor, state: Tree) -> Tree: ...
 
@@ -100,6 +190,9 @@ class ZeroMasked:
         output, state = self.cell.step(without_masked(mask, x), state)
         return without_masked(mask, output), self.cell.zero_rows_of_state(mask, state)
 
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        return self.cell.hold_rows_of_state(rows, before, after)
+
 
 class Held:
     """A cell whose masked rows give a zero output and keep their state: it is final at the end of each row.
@@ -107,21 +200,13 @@ class Held:
     Its input is the pair of the input of the cell and a mask (N,).
     """
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: HoldableCell) -> None:
         self.cell = cell
 
     def step(self, input: tuple[Tree, Tensor], state: Tree) -> tuple[Tree, Tree]:
         x, mask = input
         output, new = self.cell.step(without_masked(mask, x), state)
-        if not _has_begun(state, new):
-            state = zeros_like(new)
-        return without_masked(mask, output), where_masked(mask, state, new)
-
-
-def _has_begun(state: Tree, new: Tree) -> bool:
-    """Whether ``state`` has the tensors of ``new``; modules made of others have none before their first step."""
-    before, after = tree_leaves(state), tree_leaves(new)
-    return [isinstance(leaf, Tensor) for leaf in before] == [isinstance(leaf, Tensor) for leaf in after]
+        return without_masked(mask, output), self.cell.hold_rows_of_state(mask, state, new)
 
 
 def with_mask(inputs: Tree, mask: Tensor) -> Tree:
@@ -129,7 +214,9 @@ def with_mask(inputs: Tree, mask: Tensor) -> Tree:
     return list(zip(inputs, mask, strict=True)) if isinstance(inputs, list) else (inputs, mask)
 
 
-def with_lengths(cell: Cell, steps: Tree, lengths: Tensor | list[int] | None, inputs: Tree) -> tuple[Cell, Tree]:
+def with_lengths(
+    cell: HoldableCell, steps: Tree, lengths: Tensor | list[int] | None, inputs: Tree
+) -> tuple[Cell, Tree]:
     """The cell and the steps that it takes of ``inputs`` in a ragged batch, where ``lengths`` are given."""
     if lengths is None or not len(inputs):
         return cell, steps

@@ -125,6 +125,11 @@ class Module(ExplicitProtocol):
 
         ``mode``: ``'train'``, ``'eval'``, ``'both'`` or ``'neither'`` (what a new module does). A carried state is
         detached: no gradient flows into the call before.
+
+        A module that remembers cannot stand in ``torch.utils.checkpoint``, which computes forwards again when the state
+        has moved on: that raises ``ValueError`` in backward, as long as nothing was forgotten in between.
+        `AbstractRecurrent.step` and `AbstractRecurrent.sequence` are free of memory, and can, with
+        ``use_reentrant=False``.
         """
         if mode not in ("both", "train", "eval", "neither"):
             raise ValueError(f"remember: mode must be 'both', 'train', 'eval' or 'neither'; got {mode!r}.")
@@ -148,14 +153,21 @@ class Module(ExplicitProtocol):
         """The same results as ``mask_zero(n_input_dims)``."""
         return self.mask_zero(n_input_dims)
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
         """Set which rows are masked in the modules inside that `mask_zero` was called for.
 
-        ``mask`` is a bool tensor (T, N) for a sequence, or (N,) for one step, true where a row is masked. It stays
-        until the next call; ``None`` switches masking off.
+        ``mask`` is a bool tensor (T, N) for a sequence, or a list of T masks (N,), or one (N,) for each step, true
+        where a row is masked. It stays until the next call; ``None`` switches masking off. Raises ``ValueError`` where
+        nothing inside takes a mask.
         """
-        for module in self._nearest_modules():
+        self._require_taker(mask)
+        for module in self._nearest_modules() if mask is None else self._takers():
             module.set_zero_mask(mask)
+
+    @property
+    def takes_zero_mask(self) -> bool:
+        """Whether `set_zero_mask` has an effect: `mask_zero` was called here or inside, without ``n_input_dims``."""
+        return bool(self._takers())
 
     def recycle(self) -> Self:
         """Let go of the steps and calls that are older than ``rho``, which happens by itself at the next step."""
@@ -197,7 +209,10 @@ class Module(ExplicitProtocol):
 
         Call it after the forward and before the backward. ``reward`` is a tensor (N,), one number for each row of the
         batch, for every sample since; or a list of such tensors or a tensor (T, N), one for each of the last T steps.
-        Where nothing was drawn, as in evaluation, it does nothing.
+        A list follows the order in which the steps were taken: in a backward direction (`ReverseUnreverse`,
+        `BiSequencer`) its first reward is for the end of the sequence. Where forward and backward take turns, the very
+        first `backward` goes back at once and needs a reward already, 0 if it is not known yet; the last one given
+        counts. Where nothing was drawn, as in evaluation, it does nothing.
         """
         for module in self._own_modules():
             module._reinforce_own(reward)
@@ -237,6 +252,16 @@ class Module(ExplicitProtocol):
                 yield child
             else:
                 yield from self._nearest_modules(child)
+
+    def _takers(self) -> list[Module]:
+        return [module for module in self._nearest_modules() if module.takes_zero_mask]
+
+    def _require_taker(self, mask: Any) -> None:
+        if mask is not None and not self.takes_zero_mask:
+            raise ValueError(
+                f"{type(self).__name__}: set_zero_mask(mask) needs a module that takes a mask, and there is none. Call "
+                "mask_zero() before it, without n_input_dims, which would mask rows of zeros instead."
+            )
 
     def _recurrent_parts(self) -> list[Module]:
         """The outermost recurrent modules inside."""

@@ -44,11 +44,16 @@ class Segment:
     length: int = 0
     grad_inputs: Tree = None
     grad_initial: Tree = None
+    before: Tree = None
+    """The state that was remembered, or nothing at the start of a sequence."""
+    began: Tree = None
+    """The state that the first step was computed from: `initial`, with the rows begun anew that were forgotten."""
 
     def detach(self) -> None:
         """Keep the values but not the graphs behind them."""
         self.inputs, self.initial, self.source = detached((self.inputs, self.initial, self.source))
         self.outputs, self.states, self.final = detached((self.outputs, self.states, self.final))
+        self.before, self.began = detached((self.before, self.began))
 
     def keep_states(self, states: Tree) -> None:
         self.states = states

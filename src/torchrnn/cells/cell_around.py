@@ -37,5 +37,8 @@ class CellAround(AbstractRecurrent):
     def zero_rows_of_state(self, rows: Tensor, state: Tree) -> Tree:
         return self.cell.zero_rows_of_state(rows, state)
 
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        return self.cell.hold_rows_of_state(rows, before, after)
+
     def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> Tree:
         return self.cell._fresh_rows(rows, start, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -62,11 +63,30 @@ class Criterion(nn.Module):
         """The same as `update_grad_input`: a loss has no parameters to accumulate gradients for."""
         return self.update_grad_input(input, target)
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
-        """Set which rows are masked, (N,) or (T, N), in the criterions inside that mask; ``None`` masks none."""
-        for criterion in self.children():
-            if isinstance(criterion, Criterion):
-                criterion.set_zero_mask(mask)
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
+        """Set which rows are masked in the criterions inside that mask (`MaskZeroCriterion`).
+
+        ``mask`` is a bool tensor (N,) or (T, N), or a list of T masks (N,), true where a row is masked; ``None`` masks
+        none. Raises ``ValueError`` where nothing inside takes a mask.
+        """
+        self._require_taker(mask)
+        for criterion in self._takers():
+            criterion.set_zero_mask(mask)
+
+    @property
+    def takes_zero_mask(self) -> bool:
+        """Whether `set_zero_mask` has an effect: there is a criterion inside that masks what it is told to."""
+        return bool(self._takers())
+
+    def _takers(self) -> list[Criterion]:
+        return [child for child in self.children() if isinstance(child, Criterion) and child.takes_zero_mask]
+
+    def _require_taker(self, mask: Any) -> None:
+        if mask is not None and not self.takes_zero_mask:
+            raise ValueError(
+                f"{type(self).__name__}: set_zero_mask(mask) needs a criterion that takes a mask, and there is none. "
+                "Put it into a MaskZeroCriterion, without n_input_dims, which would mask rows of zeros instead."
+            )
 
     def _require_same_shape(self, input: Any, target: Any) -> None:
         name, got = type(self).__name__, f"got {describe(input)} and {describe(target)}"

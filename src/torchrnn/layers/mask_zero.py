@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from torchrnn.checks import require_module, require_row_dims
-from torchrnn.masks import without_masked, zero_rows
+from torchrnn.masks import ZeroMask, without_masked
 from torchrnn.module import Module
 from torchrnn.tree import Tree
 
@@ -32,13 +34,20 @@ class MaskZero(Module):
     def __init__(self, module: nn.Module, n_input_dims: int | None = None) -> None:
         super().__init__()
         self.module = require_module(self, module)
-        self.n_input_dims = require_row_dims(self, n_input_dims)
-        self._zero_mask: Tensor | None = None
-        self._mask_is_given = False
+        self._zero_mask = ZeroMask(require_row_dims(self, n_input_dims))
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
-        self._zero_mask = None if mask is None else mask.bool()
-        self._mask_is_given = True
+    @property
+    def n_input_dims(self) -> int | None:
+        """How many dimensions one row has; None where the mask is set."""
+        return self._zero_mask.n_input_dims
+
+    @property
+    def takes_zero_mask(self) -> bool:
+        return self.n_input_dims is None
+
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
+        self._require_taker(mask)
+        self._zero_mask.give(mask)
 
     def forward(self, input: Tree) -> Tree:
         mask = self.mask_of(input)
@@ -46,14 +55,7 @@ class MaskZero(Module):
 
     def mask_of(self, input: Tree) -> Tensor | None:
         """The mask for this input; ``None`` masks nothing."""
-        if self.n_input_dims is not None:
-            return zero_rows(input, self.n_input_dims)
-        if not self._mask_is_given:
-            raise ValueError(
-                f"{type(self).__name__}: the mask must be given before the input: set_zero_mask(mask) with a bool "
-                "tensor, true where a row is masked, or None. Or give n_input_dims, which masks rows of zeros."
-            )
-        return self._zero_mask
+        return self._zero_mask.of(self, input)
 
     def masked(self, input: Tree, mask: Tensor) -> Tree:
         """The output where rows are masked."""

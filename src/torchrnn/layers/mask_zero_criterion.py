@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from torchrnn.checks import require_module, require_row_dims
 from torchrnn.layers.criterion import Criterion
-from torchrnn.masks import zero_rows
+from torchrnn.masks import ZeroMask
 from torchrnn.tree import Tree, first_tensor
 
 
@@ -36,23 +37,23 @@ class MaskZeroCriterion(Criterion):
     def __init__(self, criterion: nn.Module, n_input_dims: int | None = None) -> None:
         super().__init__()
         self.criterion = require_module(self, criterion, "criterion")
-        self.n_input_dims = require_row_dims(self, n_input_dims)
-        self._zero_mask: Tensor | None = None
-        self._mask_is_given = False
+        self._zero_mask = ZeroMask(require_row_dims(self, n_input_dims))
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
-        self._zero_mask = None if mask is None else mask.bool()
-        self._mask_is_given = True
+    @property
+    def n_input_dims(self) -> int | None:
+        """How many dimensions a row of the input has; None where the mask is set."""
+        return self._zero_mask.n_input_dims
+
+    @property
+    def takes_zero_mask(self) -> bool:
+        return self.n_input_dims is None
+
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
+        self._require_taker(mask)
+        self._zero_mask.give(mask)
 
     def forward(self, input: Tree, target: Tree) -> Tensor:
-        mask = self._zero_mask
-        if self.n_input_dims is not None:
-            mask = zero_rows(input, self.n_input_dims)
-        elif not self._mask_is_given:
-            raise ValueError(
-                "MaskZeroCriterion: the mask must be given before the input: set_zero_mask(mask) with a bool tensor, "
-                "true where a row is masked, or None. Or give n_input_dims, which masks rows of zeros."
-            )
+        mask = self._zero_mask.of(self, input)
         if mask is None:
             return self._loss(input, target)
         like = first_tensor(input)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchrnn.checks import require_flag, require_int, require_module
 from torchrnn.layers.composite_criterions import total_of
 from torchrnn.layers.criterion import Criterion
+from torchrnn.masks import as_mask
 from torchrnn.tree import describe
 
 
@@ -36,9 +37,10 @@ class SequencerCriterion(Criterion):
         self.size_average = require_flag(self, size_average, "size_average")
         self._zero_mask: Tensor | None = None
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
+        self._require_taker(mask)
+        self._zero_mask = as_mask(mask)
         super().set_zero_mask(None)
-        self._zero_mask = mask
 
     def forward(self, input: Any, target: Any) -> Tensor:
         inputs, targets = self._steps(input, "input"), self._steps(target, "target")
@@ -67,10 +69,14 @@ class SequencerCriterion(Criterion):
                 f"{tuple(self._zero_mask.shape)}."
             )
         losses = []
-        for t, (x, target) in enumerate(zip(inputs, targets, strict=True)):
+        try:
+            for t, (x, target) in enumerate(zip(inputs, targets, strict=True)):
+                if self._zero_mask is not None:
+                    super().set_zero_mask(self._zero_mask[t])
+                losses.append(self.criterion(x, target))
+        finally:
             if self._zero_mask is not None:
-                super().set_zero_mask(self._zero_mask[t])
-            losses.append(self.criterion(x, target))
+                super().set_zero_mask(None)
         total = total_of(losses)
         return total / len(inputs) if self.size_average else total
 

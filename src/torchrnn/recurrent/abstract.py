@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from torchrnn.checks import require_row_dims
-from torchrnn.masks import ZeroMasked, with_lengths, with_mask, without_masked, zero_rows
+from torchrnn.masks import ZeroMask, ZeroMasked, held_rows, with_lengths, with_mask, without_masked
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.remembered import Remembering, check_state, first_step
 from torchrnn.scan import reference, scan, unstacked
 from torchrnn.scan.reference import Cell
-from torchrnn.tree import Tree, batch_size
+from torchrnn.tree import Tree
 
 
 class AbstractRecurrent(Remembering):
@@ -28,6 +29,10 @@ class AbstractRecurrent(Remembering):
 
     After steps or a sequence, `inputs`, `outputs` and `states` list them (at most the last ``rho``), and after
     `backward`, `grad_inputs` lists the gradients of the inputs that were reached.
+
+    What steps by hand keep: `update_output` keeps the graphs of the last ``rho`` steps, in evaluation that of the last
+    one. In PyTorch's world the graph goes on from step to step, past ``rho`` and in evaluation, too, until
+    `detach_state` or `forget` ends it. Under ``torch.no_grad()`` there is none. Streams without end want one of these.
 
     Arguments:
         rho: how many steps are kept for backpropagation through time.
@@ -52,10 +57,7 @@ class AbstractRecurrent(Remembering):
 
     def __init__(self, rho: int = DEFAULT_RHO) -> None:
         super().__init__(rho)
-        self._masks = False
-        self._mask_input_dims: int | None = None
-        self._zero_mask: Tensor | None = None
-        self._mask_is_given = False
+        self._zero_mask: ZeroMask | None = None
 
     def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]:
         """One step of time, free of memory: ``output, state``."""
@@ -126,49 +128,36 @@ class AbstractRecurrent(Remembering):
     # ------------------------------------------------------------------ masks
 
     def mask_zero(self, n_input_dims: int | None = None) -> AbstractRecurrent:
-        self._masks, self._mask_is_given = True, False
-        self._mask_input_dims = require_row_dims(self, n_input_dims)
+        self._zero_mask = ZeroMask(require_row_dims(self, n_input_dims))
         return self
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
-        self._zero_mask = None if mask is None else torch.as_tensor(mask).bool()
-        self._mask_is_given = True
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
+        self._require_taker(mask)
+        if self._zero_mask is not None:
+            self._zero_mask.give(mask)
+
+    @property
+    def takes_zero_mask(self) -> bool:
+        return self._masks and self._mask_input_dims is None
+
+    @property
+    def _masks(self) -> bool:
+        return self._zero_mask is not None
+
+    @property
+    def _mask_input_dims(self) -> int | None:
+        return None if self._zero_mask is None else self._zero_mask.n_input_dims
 
     def zero_rows_of_state(self, rows: Tensor, state: Tree) -> Tree:
         """``state`` with zeros in the masked rows, which begin anew from there."""
         return without_masked(rows, state)
 
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        """The state ``after`` a step, with the masked rows as they were ``before`` it."""
+        return held_rows(rows, before, after)
+
     def _masked(self, inputs: Tree, lengths: Tensor | list[int] | None = None, offset: int = 0) -> tuple[Cell, Tree]:
         """The cell and the steps that the engine runs: with masks where there are any."""
-        mask = self._mask_of(inputs, offset) if self._masks and len(inputs) else None
+        mask = self._zero_mask.of_steps(self, inputs, offset) if self._zero_mask is not None and len(inputs) else None
         cell, steps = (self, inputs) if mask is None else (ZeroMasked(self), with_mask(inputs, mask))
         return with_lengths(cell, steps, lengths, inputs)
-
-    def _mask_of(self, inputs: Tree, offset: int) -> Tensor | None:
-        if self._mask_input_dims is not None:
-            if isinstance(inputs, Tensor):
-                return zero_rows(inputs, self._mask_input_dims)
-            return torch.stack([zero_rows(step, self._mask_input_dims) for step in inputs])
-        if not self._mask_is_given:
-            raise ValueError(
-                f"{type(self).__name__}: mask_zero() was called without n_input_dims, so the mask must be given before "
-                "each sequence: set_zero_mask(mask) with a mask (T, N), true where a row is masked, or None for none."
-            )
-        return None if self._zero_mask is None else self._steps_of_mask(self._zero_mask, inputs, offset)
-
-    def _steps_of_mask(self, mask: Tensor, inputs: Tree, offset: int) -> Tensor:
-        """The part of a mask (T, N) for the steps that come now; a mask (N,) is for each of them."""
-        if mask.dim() < 2:
-            return mask.expand(len(inputs), *mask.shape)
-        if batch_size(inputs) not in (None, mask.shape[1]):
-            raise ValueError(
-                f"{type(self).__name__}: the zero mask {tuple(mask.shape)} has {mask.shape[1]} rows, the batch "
-                f"{batch_size(inputs)}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
-            )
-        end = offset + len(inputs)
-        if len(mask) < end or (isinstance(inputs, Tensor) and len(mask) != len(inputs)):
-            raise ValueError(
-                f"{type(self).__name__}: the zero mask {tuple(mask.shape)} has {len(mask)} steps, the sequence "
-                f"{end}. Call set_zero_mask(mask) with a mask (T, N) for this sequence."
-            )
-        return mask[offset:end]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchrnn.checks import require_module
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.abstract import AbstractRecurrent
-from torchrnn.recurrent.nested import recurrent_modules, step_remembering
+from torchrnn.recurrent.nested import Nesting, hold_rows_inside, step_remembering
 from torchrnn.tree import Tree, first_tensor
 
 
@@ -21,7 +21,7 @@ class RecurrenceState(NamedTuple):
     inner: tuple[Tree, ...]
 
 
-class Recurrence(AbstractRecurrent):
+class Recurrence(Nesting):
     """A recurrent module made of any module that maps ``[x_t, h_{t-1}]`` to ``h_t``; ``h_0`` is zero.
 
     Arguments:
@@ -63,18 +63,24 @@ class Recurrence(AbstractRecurrent):
         weight = next(iter(self.parameters()), torch.empty(0))
         like = x if x.is_floating_point() else torch.empty(0, dtype=weight.dtype, device=x.device)
         h = _zeros(self.output_size, x.shape[: x.dim() - self.n_input_dims], like)
-        inner = (None,) * len(recurrent_modules(self.module))
+        inner = (None,) * len(self._inside())
         return RecurrenceState(h, inner) if inner else h
 
     def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]:
         h, inner = state if isinstance(state, RecurrenceState) else (state, ())
-        parts = recurrent_modules(self.module)
+        parts = self._inside()
         h, inner = step_remembering(parts, inner, lambda: self.module([input, h]))
         return h, RecurrenceState(h, inner) if inner else h
 
     def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
         inner = state.inner if isinstance(state, RecurrenceState) else ()
-        return list(zip(recurrent_modules(self.module), inner, strict=True))
+        return list(zip(self._inside(), inner, strict=True))
+
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        if not isinstance(after, RecurrenceState):
+            return super().hold_rows_of_state(rows, before, after)
+        inner = hold_rows_inside(self._inside(), rows, before.inner, after.inner)
+        return RecurrenceState(super().hold_rows_of_state(rows, before.h, after.h), inner)
 
     def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> Tree:
         if not isinstance(state, RecurrenceState):

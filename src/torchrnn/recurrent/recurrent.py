@@ -11,7 +11,7 @@ from torchrnn.layers import Add, CAddTable
 from torchrnn.masks import where_masked, without_masked
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.abstract import AbstractRecurrent
-from torchrnn.recurrent.nested import recurrent_modules, step_remembering
+from torchrnn.recurrent.nested import Nesting, hold_rows_inside, step_remembering
 from torchrnn.tree import Tree
 
 
@@ -26,7 +26,7 @@ class RecurrentState(NamedTuple):
     """Rows that begin anew at the next step."""
 
 
-class Recurrent(AbstractRecurrent):
+class Recurrent(Nesting):
     """The simple recurrent network of Elman, made of modules.
 
     ``h_1 = transfer(start(input(x_1)))`` and ``h_t = transfer(merge([input(x_t), feedback(h_{t-1})]))`` after it.
@@ -68,18 +68,18 @@ class Recurrent(AbstractRecurrent):
 
     def initial_state(self, input: Tree) -> Tree:
         """Nothing: the first step has no last output, it has ``start``."""
-        inner = recurrent_modules(*self.children())
+        inner = self._inside()
         return RecurrentState(None, (None,) * len(inner)) if inner else None
 
     def step(self, input: Tree, state: Tree) -> tuple[Tree, Tree]:
-        before = state if isinstance(state, RecurrentState) else RecurrentState(state)
-        parts = recurrent_modules(*self.children())
+        before = _whole(state)
+        parts = self._inside()
         h, inner = step_remembering(parts, before.inner, lambda: self._output(input, before))
         return h, RecurrentState(h, inner) if inner else h
 
     def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
         inner = state.inner if isinstance(state, RecurrentState) else ()
-        return list(zip(recurrent_modules(*self.children()), inner, strict=True))
+        return list(zip(self._inside(), inner, strict=True))
 
     def _output(self, input: Tree, before: RecurrentState) -> Tree:
         x = self.input(input)
@@ -91,13 +91,34 @@ class Recurrent(AbstractRecurrent):
         return self.transfer(total)
 
     def zero_rows_of_state(self, rows: Tensor, state: Tree) -> RecurrentState:
-        before = state if isinstance(state, RecurrentState) else RecurrentState(state)
+        before = _whole(state)
         h, inner = without_masked(rows, (before.h, before.inner))
         return RecurrentState(h, inner, fresh=rows)
 
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        before, after = _whole(before), _whole(after)
+        inner = hold_rows_inside(self._inside(), rows, before.inner, after.inner)
+        h = without_masked(rows, after.h) if before.h is None else where_masked(rows, before.h, after.h)
+        fresh = _held_fresh(rows, before, after)
+        return RecurrentState(h, inner, fresh) if inner or fresh is not None else h
+
     def _fresh_rows(self, rows: Tensor, start: Tree, state: Tree) -> RecurrentState:
-        before = state if isinstance(state, RecurrentState) else RecurrentState(state)
-        return before._replace(fresh=rows)
+        before = _whole(state)
+        return before._replace(fresh=rows if before.fresh is None else rows | before.fresh)
+
+
+def _whole(state: Tree) -> RecurrentState:
+    return state if isinstance(state, RecurrentState) else RecurrentState(state)
+
+
+def _held_fresh(rows: Tensor, before: RecurrentState, after: RecurrentState) -> Tensor | None:
+    """The rows that begin anew at the next step, of which the masked ``rows`` have not begun in this one."""
+    fresh = None if after.fresh is None else after.fresh & ~rows
+    if before.h is not None and before.fresh is None:
+        return fresh
+    held = rows if before.fresh is None else rows & before.fresh
+    fresh = held if fresh is None else held | fresh
+    return fresh if fresh.any() else None
 
 
 def _start_module(start: Any) -> nn.Module:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from torchrnn.checks import require_module
-from torchrnn.masks import with_lengths, with_mask
+from torchrnn.masks import as_mask, steps_of_mask, with_lengths, with_mask
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.abstract import AbstractRecurrent
-from torchrnn.recurrent.nested import recurrent_modules, step_remembering
+from torchrnn.recurrent.nested import Nesting, hold_rows_inside, step_remembering
 from torchrnn.scan.reference import Cell
 from torchrnn.tree import Tree
 
 
-class Recursor(AbstractRecurrent):
+class Recursor(Nesting):
     """Lift a module, recurrent inside or not, into a recurrent one that takes one step a call.
 
     ``output_t = module(input_t)``; the state is the tuple of the states of the recurrent modules inside, which is
@@ -24,7 +25,7 @@ class Recursor(AbstractRecurrent):
         module: any module; lists in and out are fine if it takes them.
         rho: how many steps are kept for backpropagation through time.
 
-    Shapes: those of ``module``.
+    Shapes: those of ``module``. What steps by hand keep, and until when: `AbstractRecurrent`.
 
     Differs from the original: no clones are made, one module serves all steps.
 
@@ -43,17 +44,21 @@ class Recursor(AbstractRecurrent):
         self._inner_mask: Tensor | None = None
 
     def initial_state(self, input: Tree) -> tuple[None, ...]:
-        return (None,) * len(recurrent_modules(self.module))
+        return (None,) * len(self._inside())
 
     def step(self, input: Tree, state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
-        return step_remembering(recurrent_modules(self.module), state, lambda: self.module(input))
+        return step_remembering(self._inside(), state, lambda: self.module(input))
 
     def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
-        return list(zip(recurrent_modules(self.module), state, strict=True))
+        return list(zip(self._inside(), state, strict=True))
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
+    @property
+    def takes_zero_mask(self) -> bool:
+        return super().takes_zero_mask if self._masks else bool(self._takers())
+
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
         super().set_zero_mask(mask)
-        self._inner_mask = None if mask is None or self._masks else torch.as_tensor(mask).bool()
+        self._inner_mask = None if self._masks else as_mask(mask)
         if mask is None:
             for module in self._nearest_modules():
                 module.set_zero_mask(None)
@@ -61,8 +66,11 @@ class Recursor(AbstractRecurrent):
     def _masked(self, inputs: Tree, lengths: Tensor | list[int] | None = None, offset: int = 0) -> tuple[Cell, Tree]:
         if self._inner_mask is None or not len(inputs):
             return super()._masked(inputs, lengths, offset)
-        mask = self._steps_of_mask(self._inner_mask, inputs, offset)
+        mask = steps_of_mask(self, self._inner_mask, inputs, offset)
         return with_lengths(_MaskedInside(self), with_mask(inputs, mask), lengths, inputs)
+
+    def hold_rows_of_state(self, rows: Tensor, before: tuple[Tree, ...], after: tuple[Tree, ...]) -> tuple[Tree, ...]:
+        return hold_rows_inside(self._inside(), rows, before, after)
 
     def _check_batch(self, inputs: Tree) -> None:
         """The modules inside check theirs: the input need not be a batch for them."""
@@ -71,7 +79,7 @@ class Recursor(AbstractRecurrent):
         return state  # the modules inside see to it
 
     def get_grad_hidden_state(self, step: int | None = None) -> tuple[Tree, ...]:
-        parts = recurrent_modules(self.module)
+        parts = self._inside()
         grads = super().get_grad_hidden_state(step)
         # The states of the modules inside begin inside of them.
         return tuple(
@@ -84,9 +92,19 @@ class _MaskedInside:
 
     def __init__(self, recursor: Recursor) -> None:
         self.recursor = recursor
+        self.takers = recursor._takers()
 
     def step(self, input: tuple[Tree, Tensor], state: tuple[Tree, ...]) -> tuple[Tree, tuple[Tree, ...]]:
         x, mask = input
-        for module in self.recursor._nearest_modules():
+        self._set(mask)
+        try:
+            return self.recursor.step(x, state)
+        finally:
+            self._set(None)
+
+    def _set(self, mask: Tensor | None) -> None:
+        for module in self.takers:
             module.set_zero_mask(mask)
-        return self.recursor.step(x, state)
+
+    def hold_rows_of_state(self, rows: Tensor, before: Tree, after: Tree) -> Tree:
+        return self.recursor.hold_rows_of_state(rows, before, after)

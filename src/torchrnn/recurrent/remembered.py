@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -29,7 +30,9 @@ class Remembering(Module):
     """The memory of a recurrent module; `AbstractRecurrent` adds the steps."""
 
     is_recurrent = True
-    REMEMBERED = frozenset({"_state", "_segments", "_steps", "_batch_size", "_state_is_set", "_state_versions"})
+    REMEMBERED = frozenset(
+        {"_state", "_segments", "_batch_size", "_state_is_set", "_state_versions", "_was_going_back"}
+    )
     """What a step changes; after a sequence that the native engine ran, `AbstractRecurrent` sees to it."""
 
     def __init__(self, rho: int = DEFAULT_RHO) -> None:
@@ -38,9 +41,9 @@ class Remembering(Module):
         self._state: Tree = None
         self._start_state: Tree = None
         self._segments: deque[Segment] = deque()
-        self._steps = 0
         self._batch_size: int | None = None
         self._state_is_set = False
+        self._was_going_back = False
         self._state_versions: list[tuple[Tensor, int]] = []
         self._given_state_gradients: dict[int, Tree] = {}
         self._rows_to_forget: Tensor | None = None
@@ -70,6 +73,11 @@ class Remembering(Module):
         raise NotImplementedError(f"{type(self).__name__} must write initial_state(input) -> state.")
 
     # ------------------------------------------------------------------ what can be looked at
+
+    @property
+    def _steps(self) -> int:
+        """How many steps were taken since the last `forget`, or in the last sequence."""
+        return self._segments[-1].last_step if self._segments else 0
 
     @property
     def inputs(self) -> list[Tree]:
@@ -186,9 +194,9 @@ class Remembering(Module):
         else:
             state, is_cut = self._cut(source, through_time, kept, is_outermost)
         segment = Segment(self, inputs, state, source, self._steps, through_time and is_outermost, is_cut)
-        if self._rows_to_forget is not None and given is None and self._state is not None:
-            self._check_rows(self._rows_to_forget, inputs)
-            state = self._fresh_rows(self._rows_to_forget, self._start(inputs), state)
+        if given is None and self._state is not None:
+            state = self._begin_rows_anew(inputs, state)
+        segment.before, segment.began = self._state, state
         if tape is None or kept is None:
             yield segment, state
         else:
@@ -206,6 +214,13 @@ class Remembering(Module):
             return self._start(inputs)
         if self._state_is_set:
             check_state(self, self._state, self.initial_state(first_step(inputs)))
+        elif is_going_back() and not self._was_going_back:
+            raise ValueError(
+                f"{type(self).__name__}: a step is taken in the middle of a backward, from a state that was remembered "
+                "before it. So does activation checkpointing when it computes a forward again; the state has moved on "
+                "since, and gradients would be wrong. Checkpoint step(input, state) or sequence(inputs, state), which "
+                "are free of memory, with use_reentrant=False."
+            )
         elif any(leaf._version != version for leaf, version in self._state_versions):
             raise ValueError(
                 f"{type(self).__name__}: the state was changed in place after the step, perhaps through the output, "
@@ -222,11 +237,16 @@ class Remembering(Module):
                 f"state has {before} rows, the input {now}. Call forget() before another batch."
             )
 
-    def _check_rows(self, rows: Tensor, inputs: Tree) -> None:
+    def _begin_rows_anew(self, inputs: Tree, state: Tree) -> Tree:
+        """``state`` with the rows that `forget` was called for as at the start."""
+        rows = self._rows_to_forget
+        if rows is None:
+            return state
         if batch_size(inputs) not in (None, len(rows)):
             raise ValueError(
                 f"{type(self).__name__}: forget(rows) was given {len(rows)} rows; the batch has {batch_size(inputs)}."
             )
+        return self._fresh_rows(rows, self._start(inputs), state)
 
     def _cut(self, source: Tree, through_time: bool, kept: Kept | None, is_outermost: bool) -> tuple[Tree, bool]:
         """The state without the history that gradients must not follow, and whether it is a leaf of its own."""
@@ -256,9 +276,8 @@ class Remembering(Module):
         return any(isinstance(m, Remembering) and m._rows_to_forget is not None for m in self._own_modules())
 
     def _remember_segment(self, segment: Segment) -> None:
-        self._steps += segment.length
         self._state = segment.final
-        self._state_is_set = False
+        self._state_is_set, self._was_going_back = False, is_going_back()
         leaves = (leaf for leaf in tree_leaves(segment.final) if isinstance(leaf, Tensor))
         self._state_versions = [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]
         if not self.training and self._segments:
@@ -271,16 +290,20 @@ class Remembering(Module):
         """Steps are counted and listed anew, here and in the recurrent modules inside; the states stay."""
         for module in self._own_modules():
             if isinstance(module, Remembering):
-                module._segments.clear()
-                module._steps = 0
-                module._given_state_gradients.clear()
+                module._forget_steps()
+
+    def _go_on_from(self, state: Tree) -> None:
+        """Take the next step from a state that the module around this one has."""
+        self._state, self._was_going_back = state, is_going_back()
+
+    def _forget_steps(self) -> None:
+        self._segments.clear()
+        self._given_state_gradients.clear()
 
     def _forget_own(self) -> None:
+        self._forget_steps()
         self._state = None
         self._batch_size = None
-        self._segments.clear()
-        self._steps = 0
-        self._given_state_gradients.clear()
         self._rows_to_forget = None
 
     def _forget_rows(self, rows: Tensor) -> None:
@@ -313,9 +336,13 @@ class Remembering(Module):
             "_start_state": tree_map(_copyable, self._start_state),
             "_state_versions": [],
             "_segments": deque(),
-            "_steps": 0,
             "_given_state_gradients": {},
         }
+
+
+def is_going_back() -> bool:
+    """Whether autograd is in the middle of a backward."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _copyable(leaf: Any) -> Any:

@@ -10,8 +10,7 @@ from torch.utils._pytree import tree_map
 
 from torchrnn.checks import require_count, require_module, require_sizes
 from torchrnn.layers import ZeroGrad
-from torchrnn.recurrent import AbstractRecurrent
-from torchrnn.recurrent.nested import recurrent_modules, step_remembering
+from torchrnn.recurrent.nested import Nesting, step_remembering
 from torchrnn.sequence.abstract_sequencer import CellSequencer
 from torchrnn.tree import Tree, first_tensor
 
@@ -24,7 +23,7 @@ class AttentionState(NamedTuple):
     inner: tuple[Tree, ...]
 
 
-class AttentionCell(AbstractRecurrent):
+class AttentionCell(Nesting):
     """One glance: ``a_t = action(h_{t-1})``, ``h_t = rnn([x, a_t])``."""
 
     def __init__(self, rnn: nn.Module, action: nn.Module, hidden_size: tuple[int, ...], forward_actions: bool) -> None:
@@ -42,7 +41,7 @@ class AttentionCell(AbstractRecurrent):
                 "RecurrentAttention: the input must be a batch (N, ...); got "
                 + ("no tensor." if x is None else f"shape {tuple(x.shape)}.")
             )
-        inner = (None,) * len(recurrent_modules(self.rnn, self.action))
+        inner = (None,) * len(self._inside())
         return AttentionState(x.new_zeros(len(x), *self.hidden_size), None, inner)
 
     def step(self, input: Tree, state: AttentionState) -> tuple[Tree, AttentionState]:
@@ -50,7 +49,7 @@ class AttentionCell(AbstractRecurrent):
             action = self.action(state.h)
             return self.rnn([input, self.no_gradient(action)]), action
 
-        parts = recurrent_modules(self.rnn, self.action)
+        parts = self._inside()
         (h, action), inner = step_remembering(parts, state.inner, glance)
         return [h, action] if self.forward_actions else h, AttentionState(h, action, inner)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from torchrnn.module import Module
 from torchrnn.recurrent import AbstractRecurrent
 from torchrnn.tree import Tree
@@ -68,9 +66,6 @@ class CellSequencer(AbstractSequencer):
     def mask_zero(self, n_input_dims: int | None = None) -> CellSequencer:
         self.cell.mask_zero(n_input_dims)
         return self
-
-    def set_zero_mask(self, mask: Tensor | None) -> None:
-        self.cell.set_zero_mask(mask)
 
     def get_hidden_state(self, step: int | None = None) -> Tree:
         return self.cell.get_hidden_state(step)

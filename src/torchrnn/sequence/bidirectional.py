@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchrnn.checks import require_module
 from torchrnn.layers import JoinTable
-from torchrnn.masks import padding_mask, without_masked
+from torchrnn.masks import without_padding
 from torchrnn.module import Module
 from torchrnn.recurrent.nested import recurrent_modules
 from torchrnn.sequence.abstract_sequencer import AbstractSequencer, forget_states
@@ -57,7 +57,7 @@ class BiSequencer(AbstractSequencer):
         forget_states(self.bwd)
         if lengths is None:
             return self._merged(self.fwd(input), self.bwd(input))
-        return _unpadded(self._merged(self.fwd(input, lengths), self.bwd(input, lengths)), lengths)
+        return without_padding(self._merged(self.fwd(input, lengths), self.bwd(input, lengths)), lengths)
 
     def _merged(self, forward: Tree, backward: Tree) -> Tree:
         if self.merge is None and isinstance(forward, Tensor):
@@ -99,7 +99,7 @@ class BiSequencerLM(BiSequencer):
             before = [torch.zeros_like(before[0]), *before]
             after = [*after, torch.zeros_like(after[0])]
         output = self._merged(before, after)
-        return output if lengths is None else _unpadded(output, lengths)
+        return output if lengths is None else without_padding(output, lengths)
 
 
 def _redrawn(module: nn.Module) -> nn.Module:
@@ -121,12 +121,3 @@ def _holds_sequence_modules(module: Module) -> bool:
     """Whether this is a container of sequence modules, with no recurrent module to be stepped."""
     inside = (part for part in module.modules() if isinstance(part, Module) and part.takes_sequences)
     return any(inside) and not recurrent_modules(module)
-
-
-def _unpadded(output: Tree, lengths: Tensor | list[int]) -> Tree:
-    """Zeros behind the end of each row, whatever a merge made of it."""
-    first = output if isinstance(output, Tensor) else output[0]
-    mask = padding_mask(lengths, len(output)).to(first.device)
-    if isinstance(output, Tensor):
-        return without_masked(mask, output)
-    return [without_masked(rows, step) for rows, step in zip(mask, output, strict=True)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from torchrnn.checks import require_flag, require_module
 from torchrnn.layers import CAddTable
-from torchrnn.masks import padding_mask, without_masked
+from torchrnn.masks import without_padding
 from torchrnn.module import Module
 from torchrnn.sequence.abstract_sequencer import forget_states
 from torchrnn.sequence.reverse import ReverseUnreverse
 from torchrnn.sequence.whole_sequence import SeqGRU, SeqLSTM, WholeSequence
+from torchrnn.tree import Tree
 
 
 class BothDirections(Module):
@@ -25,18 +27,15 @@ class BothDirections(Module):
         self.batch_first = require_flag(self, batch_first, "batch_first")
         self.merge = CAddTable() if merge is None else require_module(self, merge, "merge")
 
-    def forward(self, input: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, lengths: Tensor | list[int] | None = None) -> Tree:
         forget_states(self.bwd)
         x = input.transpose(0, 1) if self.batch_first else input
         ahead, back = self.fwd(x, lengths), self.bwd(x, lengths)
         if self.batch_first:
             ahead, back = ahead.transpose(0, 1), back.transpose(0, 1)
-        output: Tensor = self.merge([ahead, back])
-        if lengths is None:
-            return output
-        mask = padding_mask(lengths, len(x)).to(x.device)
-        padded: Tensor = without_masked(mask.t() if self.batch_first else mask, output)
-        return padded
+        output = self.merge([ahead, back])
+        # A merge may leave a table of whole sequences.
+        return tree_map(lambda y: y if lengths is None else without_padding(y, lengths, self.batch_first), output)
 
 
 class SeqBRNN(BothDirections):

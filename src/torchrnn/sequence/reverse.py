@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from torchrnn.checks import require_int, require_module, resolve_dim
+from torchrnn.masks import as_mask
 from torchrnn.module import Module
 from torchrnn.tree import Tree
 
@@ -72,8 +75,9 @@ class ReverseUnreverse(Module):
         output = self.sequencer(backwards) if lengths is None else self.sequencer(backwards, lengths)
         return reversed_in_time(output, lengths)
 
-    def set_zero_mask(self, mask: Tensor | None) -> None:
-        super().set_zero_mask(None if mask is None else mask.flip(0))
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
+        given = as_mask(mask)
+        super().set_zero_mask(given.flip(0) if given is not None and given.dim() > 1 else given)
 
 
 def reversed_in_time(sequence: Tree, lengths: Tensor | list[int] | None = None) -> Tree:

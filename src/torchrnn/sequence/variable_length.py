@@ -48,7 +48,8 @@ class VariableLength(Module):
         lengths = [len(sample) for sample in samples]
         if min(lengths) == 0:
             raise ValueError(f"VariableLength: each sample must have at least one step; got lengths {lengths}.")
-        self.module.set_zero_mask(padding_mask(lengths, max(lengths)).to(samples[0].device))
+        if self.module.takes_zero_mask:
+            self.module.set_zero_mask(padding_mask(lengths, max(lengths)).to(samples[0].device))
         outputs = self.module(pad_sequence(list(samples)))
         rows = outputs.unbind(1)
         if self.last_only:

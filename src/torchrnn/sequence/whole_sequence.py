@@ -140,7 +140,7 @@ class SeqLSTM(WholeSequence):
         if len(given) == 2:
             c0, h0 = given
             return LSTMState(h0, c0)
-        before = self.cell.get_hidden_state() or self.cell.initial_state(x.new_zeros(x.shape[1:]))
+        before = self.cell._begin_rows_anew(x, self.cell._source(x))
         return LSTMState(super()._given_state(given, x), before.c.detach())
 
 
