@@ -294,8 +294,17 @@ NONSENSE: dict[str, list[tuple[Callable[[], object], str]]] = {
     ],
     "t7.LuaFunction": [(lambda: t7.LuaFunction(b"", tag=5), "tag must be 6, 7 or 8; got 5")],
     "t7.OneHot": [(lambda: t7.OneHot(0), "n_classes must be at least 1; got 0")],
+    "t7.Padding": [(lambda: t7.Padding("a", 2), "dim must be an integer; got 'a'")],
     "t7.SoftMax": [(lambda: t7.SoftMax(1), ARGUMENT)],
     "t7.SoftMin": [(lambda: t7.SoftMin(1), ARGUMENT)],
+    "t7.SpatialCrossMapLRN": [
+        (lambda: t7.SpatialCrossMapLRN(4), "size must be odd; got 4"),
+        (lambda: t7.SpatialCrossMapLRN(3, alpha="a"), "alpha must be a number; got 'a'"),
+    ],
+    "t7.SpatialDropout": [(lambda: t7.SpatialDropout(2), "p must be a probability, 0 to 1; got 2")],
+    "t7.SpatialUpSamplingNearest": [(lambda: t7.SpatialUpSamplingNearest(0.5), "scale must be an integer; got 0.5")],
+    "t7.TemporalConvolution": [(lambda: t7.TemporalConvolution(4, 0, 2), "output_size must be at least 1; got 0")],
+    "t7.TemporalMaxPooling": [(lambda: t7.TemporalMaxPooling("a"), "width must be an integer; got 'a'")],
     "t7.Storage": [(lambda: t7.Storage(torch.ones(2, 2)), "data must be all of its memory, in one dimension")],
 }
 """For every public class, calls that make no sense, and what they are answered."""

@@ -13,7 +13,12 @@ from torchrnn.t7.objects import Storage, TorchObject
 from torchrnn.t7.registry import EXPORTS
 from torchrnn.t7.types import NAME_OF_TYPE
 
-VERSIONS = {"nn.LookupTable": 4, "nn.BatchNormalization": 2}
+VERSIONS = {
+    "nn.LookupTable": 4,
+    "nn.BatchNormalization": 2,
+    "nn.SpatialBatchNormalization": 2,
+    "nn.VolumetricBatchNormalization": 2,
+}
 """Of the classes that Torch7 writes with another version than 1."""
 
 
