@@ -136,6 +136,25 @@ def test_loading_draws_no_random_numbers() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_writing_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    for module in (torchrnn.LanguageModel("ab"), nn.Embedding(3, 2), torchrnn.SeqBLSTM(2, 3)):
+        torch.set_rng_state(before)
+        t7.from_module(module)
+        assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_language_model_of_fast_lstms_is_one_of_lstms() -> None:
+    """The same function, with the gates in another order."""
+    model = torchrnn.LanguageModel("abc ", "fastlstm", 3, 4, 2, 0.25).double().eval()
+    written = t7.from_module(model)
+    assert written.fields["model_type"] == "lstm"
+    again = t7.to_module(t7.loads(t7.dumps(written)))
+    assert again.config == {**model.config, "model_type": "lstm"}
+    ids = torch.randint(4, (2, 7))
+    torch.testing.assert_close(again(ids), model(ids), rtol=0, atol=1e-12)
+
+
 def recurrent(name: str, **fields: Any) -> t7.TorchObject:
     return t7.TorchObject(f"nn.{name}", fields)
 
@@ -195,8 +214,7 @@ def test_what_holds_itself_or_is_too_deep() -> None:
         (torchrnn.Sequential(nn.Conv1d(1, 1, 1)), "0: Conv1d has no counterpart"),
         (torchrnn.Sequential(nn.Tanh(), torchrnn.Sequential(nn.LSTM(1, 1))), "1.0: LSTM has no counterpart"),
         (nn.LogSoftmax(0), "over dimension 0"),
-        (torchrnn.FastLSTM(2, 3, batch_norm=True), "needs nngraph"),
-        (torchrnn.LanguageModel("ab", model_type="gru"), "no layers of the kind gru"),
+        (torchrnn.LanguageModel("ab", model_type="gru"), "'lstm' and 'rnn', and no 'gru'; write the modules inside"),
         (nn.Linear(2, 2).bfloat16(), "no tensors of torch.bfloat16"),
         (torchrnn.VanillaRNN(2, 3, batch_first=False), "batch_first must be true"),
     ],
@@ -234,6 +252,7 @@ WRITABLE: dict[str, tuple[Any, Any]] = {
     "MaskZero": (torchrnn.MaskZero(nn.Linear(4, 2), 1), torch.zeros(3, 4)),
     "TrimZero": (torchrnn.TrimZero(nn.Tanh(), 1), torch.zeros(3, 4)),
     "LSTM with dropout": (torchrnn.LSTM(4, 6, dropout=0.5, mono=True).eval(), torch.randn(3, 4)),
+    "FastLSTM with batch norm": (torchrnn.FastLSTM(4, 6, 9, True, 1e-3, 0.2, affine=False), torch.randn(3, 4)),
     "FastLSTM with dropout": (torchrnn.FastLSTM(4, 6, dropout=0.5).eval(), torch.randn(3, 4)),
     "GRU with dropout": (torchrnn.GRU(4, 6, dropout=0.5).eval(), torch.randn(3, 4)),
     "GRU with masks": (torchrnn.GRU(4, 6).mask_zero(1), torch.zeros(3, 4)),
@@ -352,68 +371,56 @@ def test_batch_normalization_of_version_1() -> None:
     torch.testing.assert_close(t7.to_module(made).running_var, std**-2 - 1e-3)
 
 
-def fast_lstm_graph(cell: torchrnn.FastLSTM) -> tuple[t7.Graph, list[nn.Module]]:
-    """The step of a FastLSTM as Element-Research writes it with nngraph: {x, h, c} to {h', c'}."""
-    H = cell.hidden_size
-    of_x, norm_x = cell.i2g
-    of_h, norm_h, bias = cell.o2g
-    modules = [
-        *(nn.Identity() for _ in range(3)),
-        *(of_x, norm_x, of_h, norm_h, bias, torchrnn.CAddTable()),
-        *(torchrnn.Reshape(4, H), torchrnn.SplitTable(1)),
-        *(torchrnn.SelectTable(i) for i in range(4)),
-        *(nn.Sigmoid(), nn.Tanh(), nn.Sigmoid(), nn.Sigmoid()),
-        *(torchrnn.CMulTable(), torchrnn.CMulTable(), torchrnn.CAddTable()),
-        *(cell.cell_norm, nn.Tanh(), torchrnn.CMulTable()),
-    ]
-    sources = [
-        *([-1], [-2], [-3]),
-        *([0], [3], [1], [5], [6], [4, 7]),
-        *([8], [9]),
-        *([10], [10], [10], [10]),
-        *([11], [12], [13], [14]),
-        *([17, 2], [15, 16], [19, 20]),
-        *([21], [22], [18, 23]),
-    ]
-    return t7.Graph(modules, sources, [24, 21], 3), [of_x, of_h]
+NORMALISED = "er-rnn/FastLSTM_bn_steps"
+
+
+def normalised_fast_lstm() -> torchrnn.FastLSTM:
+    """The one of a recorded case, with its parameters."""
+    cell = torchrnn.FastLSTM(4, 6, batch_norm=True).double()
+    for parameter, value in zip(cell.parameters(), cases()[NORMALISED].parameters, strict=True):
+        parameter.data.copy_(value)
+    return cell
+
+
+def test_fast_lstm_with_batch_normalization_gives_the_recorded_numbers() -> None:
+    def load() -> nn.Module:
+        return t7.to_module(t7.loads(t7.dumps(t7.from_module(normalised_fast_lstm()))))
+
+    outcome = run(dataclasses.replace(cases()[NORMALISED], load=load))
+    assert outcome.verdict == "passed", outcome.reasons
 
 
 def test_fast_lstm_with_batch_normalization_is_a_graph() -> None:
-    cell = torchrnn.FastLSTM(4, 6, batch_norm=True).double()
-    for norm in (cell.i2g[1], cell.o2g[1], cell.cell_norm):
-        norm.running_mean.normal_()
-        norm.running_var.uniform_(0.5, 2)
-        nn.init.uniform_(norm.weight)
-    nn.init.normal_(cell.o2g[2].bias)
-    graph, _ = fast_lstm_graph(cell)
-    step = t7.loads(t7.dumps(t7.from_module(graph)))
-    inside = [part.fields["data"].get("module") for part in step.fields["forwardnodes"]]
-    linears = [part for part in inside if part is not None and part.class_name == "nn.Linear"]
-    made = recurrent(
-        "FastLSTM",
-        inputSize=4,
-        outputSize=6,
-        rho=9,
-        i2g=linears[0],
-        o2g=linears[1],
-        recurrentModule=step,
-        modules=[step],
-    )
-    loaded = t7.to_module(t7.loads(t7.dumps(made)))
-    assert isinstance(loaded, torchrnn.FastLSTM)
-    xs = torch.randn(5, 3, 4).double()
-    for mode in (True, False):
-        cell.train(mode), loaded.train(mode), graph.train(mode)
-        ours, theirs = torchrnn.Sequencer(cell)(xs), torchrnn.Sequencer(loaded)(xs)
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    h = c = torch.zeros(3, 6).double()
-    for x, expected in zip(xs, theirs, strict=True):
+    """In whose list the modules stand as in the original, which names its parameters by their places in it."""
+    cell = normalised_fast_lstm()
+    made = t7.from_module(cell)
+    step = made.fields["recurrentModule"]
+    assert step.class_name == "nn.gModule"
+    nodes = [node.fields["data"] for node in step.fields["forwardnodes"][1:-1]]
+    inside = [data["module"].class_name for data in nodes if "module" in data]
+    names = ["Linear", "BatchNormalization", "Identity", "LinearNoBias", "BatchNormalization", "Add"]
+    assert inside[1:7] == [f"nn.{name}" for name in names]
+    assert inside.count("nn.BatchNormalization") == 3
+    assert {data["annotations"].get("name") for data in nodes} == {None, "i2h", "bn_wx", "h2h", "bn_wh", "bn_c"}
+    assert made.fields["i2g"] is nodes[1]["module"]
+    assert (made.fields["eps"], made.fields["momentum"], made.fields["affine"]) == (1e-5, 0.1, True)
+    # The graph is a step by itself.
+    graph = t7.to_module(t7.loads(t7.dumps(step))).eval()
+    cell.eval()
+    xs, h, c = torch.randn(5, 3, 4).double(), torch.zeros(3, 6).double(), torch.zeros(3, 6).double()
+    for x, expected in zip(xs, torchrnn.Sequencer(cell)(xs), strict=True):
         h, c = graph([x, h, c])
         torch.testing.assert_close(h, expected, rtol=0, atol=1e-12)
 
 
+def fast_lstm_graph() -> t7.Graph:
+    graph = t7.to_module(t7.from_module(normalised_fast_lstm()).fields["recurrentModule"])
+    assert isinstance(graph, t7.Graph)
+    return graph.float()
+
+
 def test_graphs_come_back() -> None:
-    graph, _ = fast_lstm_graph(torchrnn.FastLSTM(4, 6, batch_norm=True))
+    graph = fast_lstm_graph()
     made = t7.loads(t7.dumps(t7.from_module(graph)))
     again = t7.to_module(made)
     assert (again.sources, again.outputs, again.n_inputs) == (graph.sources, graph.outputs, 3)
@@ -424,6 +431,21 @@ def test_graphs_come_back() -> None:
     torch.testing.assert_close(t7.to_module(without_order)(x), graph(x))
     first = t7.to_module(t7.from_module(t7.Graph([nn.Identity(), torchrnn.SelectTable(0)], [[-1], [0]], [1], 1)))
     assert first(["a", "b"]) == "a"
+
+
+@pytest.mark.parametrize(
+    ("sources", "n_inputs"), [([[-1], [-1], [0, 1]], 1), ([[-1], [0], [-1, 1]], 1), ([[-2], [-2], [0, 1]], 3)]
+)
+def test_inputs_of_graphs_go_where_they_went(sources: list[list[int]], n_inputs: int) -> None:
+    """Also to several modules, or to none, which nngraph wants a node for."""
+    graph = t7.Graph([nn.Tanh(), nn.Sigmoid(), torchrnn.CMulTable()], sources, [2], n_inputs)
+    again = t7.to_module(t7.loads(t7.dumps(t7.from_module(graph))))
+    assert again.n_inputs == n_inputs
+    xs = [torch.randn(2, 3) for _ in range(n_inputs)]
+    x = xs if n_inputs > 1 else xs[0]
+    torch.testing.assert_close(again(x), graph(x), rtol=0, atol=0)
+    data = t7.dumps(t7.from_module(again))
+    assert t7.dumps(t7.from_module(t7.to_module(t7.loads(data)))) == data
 
 
 def test_graphs_are_checked() -> None:

@@ -27,4 +27,7 @@ def from_module(module: nn.Module) -> TorchObject:
     # The network that a criterion rewards is none of its parts.
     rewarded = [part.module for part in module.modules() if isinstance(part, ClassReward)]
     dtypes = [parameter.dtype for part in (module, *rewarded) for parameter in part.parameters()]
-    return Exporter(dtypes[0] if dtypes else torch.get_default_dtype()).module(module)
+    exporter = Exporter(dtypes[0] if dtypes else torch.get_default_dtype())
+    # Some modules stand in for others on the way, and draw parameters that nobody sees.
+    with torch.random.fork_rng(devices=[]):
+        return exporter.module(module)

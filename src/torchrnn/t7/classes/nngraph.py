@@ -41,7 +41,7 @@ def g_module(node: Node) -> nn.Module:
         return [-1 - part.input] if part.input is not None else [position[id(source)] for source in part.sources]
 
     modules = [_module_of(node, part) for part in inner]
-    n_inputs = 1 + max((part.input for part in inner if part.input is not None), default=0)
+    n_inputs = max(len(_listed(node, _data(node, "innode"))), 1)
     return Graph(modules, [sources(part) for part in inner], [position[id(source)] for source in out.sources], n_inputs)
 
 
@@ -68,7 +68,7 @@ def graph_nodes(node: Node) -> list[GraphNode]:
         data, is_ready = waiting.pop()
         if id(data) in made:
             continue
-        before = [part for part in _listed(node, data) if part is not inputs]
+        before = [_unsplit(node, part) for part in _listed(node, data) if part is not inputs]
         if not is_ready:
             if id(data) in open_now:
                 raise node.error("the graph has a cycle")
@@ -88,6 +88,16 @@ def graph_nodes(node: Node) -> list[GraphNode]:
         )
         order.append(part)
     return _as_listed(node, order, made)
+
+
+def _unsplit(node: Node, data: dict[Any, Any]) -> dict[Any, Any]:
+    """What stands before a node that only hands a table on to the nodes that each select an element."""
+    if "nSplitOutputs" not in data or data.get("module") is not None:
+        return data
+    sources = _listed(node, data)
+    if len(sources) != 1:
+        raise node.error(f"expected a node that is split to take one table; got {len(sources)}")
+    return sources[0]
 
 
 def _as_listed(node: Node, order: list[GraphNode], made: dict[int, GraphNode]) -> list[GraphNode]:
