@@ -402,7 +402,8 @@ def test_fast_lstm_with_batch_normalization_is_a_graph() -> None:
     assert inside[1:7] == [f"nn.{name}" for name in names]
     assert inside.count("nn.BatchNormalization") == 3
     assert {data["annotations"].get("name") for data in nodes} == {None, "i2h", "bn_wx", "h2h", "bn_wh", "bn_c"}
-    assert made.fields["i2g"] is nodes[1]["module"]
+    assert made.fields["i2g"] is step.fields["modules"][1]
+    assert step.fields["modules"][18].class_name == "nn.BatchNormalization"
     assert (made.fields["eps"], made.fields["momentum"], made.fields["affine"]) == (1e-5, 0.1, True)
     # The graph is a step by itself.
     graph = t7.to_module(t7.loads(t7.dumps(step))).eval()

@@ -151,7 +151,7 @@ def normalised_fast_lstm_step(exporter: Exporter, cell: FastLSTM) -> tuple[Torch
     ]
     step = wired(exporter, [lua.part(part) for part, _ in parts], [taken for _, taken in parts], [24, 21], 3)
     for position, name in {1: "i2h", 2: "bn_wx", 4: "h2h", 5: "bn_wh", 22: "bn_c"}.items():
-        step.fields["forwardnodes"][1 + position].fields["data"]["annotations"]["name"] = name
+        step.fields["forwardnodes"][position - len(parts) - 1].fields["data"]["annotations"]["name"] = name
     return step, {"i2g": i2g, "o2g": o2g}
 
 
