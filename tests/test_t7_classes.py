@@ -21,8 +21,11 @@ AS_ANOTHER = {
     "nn.Contiguous": "Identity",
     "nn.Concat": "a ConcatTable and a JoinTable",
     "nn.Parallel": "a SplitTable, a ParallelTable and a JoinTable",
+    "nn.BinaryLogisticRegression": "SoftMarginCriterion",
     "nn.CAdd": "Add",
     "nn.Clamp": "HardTanh",
+    "nn.Collapse": "View",
+    "nn.OneHot": "char-rnn's OneHot",
     "nn.SpatialConvolutionMM": "SpatialConvolution",
     "nn.SpatialLogSoftMax": "LogSoftMax",
 }

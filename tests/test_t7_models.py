@@ -127,6 +127,8 @@ def test_modes_and_types_are_kept() -> None:
     assert (bool(again.training), bool(again[1].training)) == (True, False)
     assert again[0].weight.dtype == torch.float64
     assert t7.to_module(t7.from_module(net.eval().half()))[0].weight.dtype == torch.float16
+    without_parameters = torchrnn.BatchNormalization(3, affine=False).double()
+    assert t7.from_module(without_parameters).fields["_type"] == "torch.DoubleTensor"
 
 
 def test_loading_draws_no_random_numbers() -> None:

@@ -26,7 +26,8 @@ def from_module(module: nn.Module) -> TorchObject:
     """
     # The network that a criterion rewards is none of its parts.
     rewarded = [part.module for part in module.modules() if isinstance(part, ClassReward)]
-    dtypes = [parameter.dtype for part in (module, *rewarded) for parameter in part.parameters()]
+    values = [value for part in (module, *rewarded) for value in (*part.parameters(), *part.buffers())]
+    dtypes = [value.dtype for value in values if value.is_floating_point()]
     exporter = Exporter(dtypes[0] if dtypes else torch.get_default_dtype())
     # Some modules stand in for others on the way, and draw parameters that nobody sees.
     with torch.random.fork_rng(devices=[]):

@@ -17,7 +17,8 @@ from torchrnn.t7.registry import exports, imports
 LOSSES: dict[str, type[nn.Module]] = {
     "nn.AbsCriterion": nn.L1Loss,
     "nn.SmoothL1Criterion": nn.SmoothL1Loss,
-    "nn.SoftMarginCriterion": nn.SoftMarginLoss,
+    "nn.BinaryLogisticRegression": nn.SoftMarginLoss,
+    "nn.SoftMarginCriterion": nn.SoftMarginLoss,  # the one to write
     "nn.HingeEmbeddingCriterion": nn.HingeEmbeddingLoss,
     "nn.MultiMarginCriterion": nn.MultiMarginLoss,
     "nn.MultiLabelMarginCriterion": nn.MultiLabelMarginLoss,

@@ -157,10 +157,11 @@ def _listed(node: Node, data: dict[Any, Any]) -> list[dict[Any, Any]]:
     return entries
 
 
-@imports("OneHot")
+@imports("OneHot", "nn.OneHot")
 def one_hot(node: Node) -> nn.Module:
-    # Once it has run the matrix holds floats, whatever type the network has.
-    dtype = TENSOR_TYPES.get(node.get("_type", str, ""), node.tensor("_eye").dtype)
+    """That of char-rnn, or of dpnn."""
+    # Once char-rnn's has run its matrix holds floats, whatever type the network has.
+    dtype = TENSOR_TYPES.get(node.get("_type", str, ""), torch.float32)
     module = OneHot(node.integer("outputSize"))
     set_buffer(module, "like", torch.empty(0, dtype=dtype, device="cpu"), node)
     return module

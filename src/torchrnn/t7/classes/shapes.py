@@ -73,6 +73,11 @@ def view(node: Node) -> nn.Module:
     return View(*node.sizes("size"), n_input_dims=node.integer("numInputDims", None))
 
 
+@imports("nn.Collapse")
+def collapse(node: Node) -> nn.Module:
+    return View(-1, n_input_dims=node.integer("nInputDim"))
+
+
 @exports(View)
 def _view(exporter: Exporter, module: View) -> TorchObject:
     return exporter.object(
