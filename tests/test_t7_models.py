@@ -185,6 +185,7 @@ def recurrent(name: str, **fields: Any) -> t7.TorchObject:
         ),
         (recurrent("Linear", weight="x"), "nn.Linear", "", "field weight must be Tensor; got str"),
         (recurrent("Linear"), "nn.Linear", "", "field weight must be Tensor; got nothing"),
+        (recurrent("HardTanh", min_val=1, max_val=0), "nn.HardTanh", "", "cannot be built: max_val"),
         (recurrent("Dropout", p=2), "nn.Dropout", "", "cannot be built: Dropout: p must be a probability"),
         (recurrent("Sequential", modules=[1]), "nn.Sequential", ".modules[1]", "expected a module; got int"),
         (recurrent("Sequential", modules={}), "nn.Sequential", "", "field modules must be list; got dict"),
@@ -218,6 +219,7 @@ def test_what_holds_itself_or_is_too_deep() -> None:
         (nn.LogSoftmax(0), "over dimension 0"),
         (torchrnn.LanguageModel("ab", model_type="gru"), "'lstm' and 'rnn', and no 'gru'; write the modules inside"),
         (nn.Linear(2, 2).bfloat16(), "no tensors of torch.bfloat16"),
+        (torchrnn.Sequential(t7.OneHot(2**40)), "0: OneHot: cannot be written"),
         (torchrnn.VanillaRNN(2, 3, batch_first=False), "batch_first must be true"),
     ],
 )

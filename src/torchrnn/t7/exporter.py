@@ -42,7 +42,10 @@ class Exporter:
                 kind = type(module).__name__
                 path = ".".join(part for part in self._path if part)
                 raise T7ConversionError(f"{kind} has no counterpart in Torch7", kind, path)
-            self._made[module] = EXPORTS[type(module)](self, module)
+            try:
+                self._made[module] = EXPORTS[type(module)](self, module)
+            except (RuntimeError, OverflowError) as error:
+                raise self.error(module, f"cannot be written: {error}") from error
             self._path.pop()
         return self._made[module]
 

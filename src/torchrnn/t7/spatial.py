@@ -90,8 +90,9 @@ class SpatialCrossMapLRN(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         image = require_image(self, input)
-        batch = image if image.dim() == 4 else image[None]
-        return nn.functional.local_response_norm(batch, self.size, self.alpha, self.beta, self.k).reshape(image.shape)
+        beyond = self.size // 2
+        squares = nn.functional.pad(image.square(), (0, 0, 0, 0, beyond, beyond))
+        return image / (self.k + self.alpha / self.size * squares.unfold(-3, self.size, 1).sum(-1)) ** self.beta
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
