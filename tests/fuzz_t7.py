@@ -85,7 +85,7 @@ def main() -> int:
 def made_by_hand() -> Iterator[bytes]:
     """Files of what no recorded one holds: networks of images, plain layers and losses, checkpoints of char-rnn."""
     objects: list[Any] = [case.object for case in test_t7_images.CASES.values()]
-    objects += [case[0] for case in (*test_t7_plain.LAYERS.values(), *test_t7_plain.LOSSES.values())]
+    objects += [case[0] for case in test_t7_plain.ALL]
     for kind, network in test_t7_char_rnn.KINDS.items():
         for variant in test_t7_char_rnn.VARIANTS.values():
             objects.append(test_t7_char_rnn.checkpoint_of(network(1, 0.5, variant), kind))

@@ -275,6 +275,7 @@ T7: dict[str, Entry] = {
         table([D], [D]),
     ),
     "t7.LogSoftMax": Entry(t7.LogSoftMax, rows(K)),
+    "t7.OfTable": Entry(lambda: t7.OfTable(nn.Bilinear(D, 2, H)), table([D], [2])),
     "t7.OneHot": Entry(lambda: t7.OneHot(K), ids(K), {"contiguity": IDS, "gradcheck": NO_GRADIENT}),
     "t7.Padding": Entry(lambda: t7.Padding(0, 2, n_input_dims=1), rows(D)),
     "t7.SoftMax": Entry(t7.SoftMax, rows(K)),

@@ -280,6 +280,7 @@ NONSENSE: dict[str, list[tuple[Callable[[], object], str]]] = {
         (lambda: t7.Graph([nn.Tanh()], [[-1]], [1], 1), "do not fit"),
     ],
     "t7.LuaFunction": [(lambda: t7.LuaFunction(b"", tag=5), "tag must be 6, 7 or 8; got 5")],
+    "t7.OfTable": [(lambda: t7.OfTable(nn.Bilinear), "got the class Bilinear; make an instance")],
     "t7.OneHot": [(lambda: t7.OneHot(0), "n_classes must be at least 1; got 0")],
     "t7.Padding": [(lambda: t7.Padding("a", 2), "dim must be an integer; got 'a'")],
     "t7.SoftMax": [(lambda: t7.SoftMax(1), ARGUMENT)],

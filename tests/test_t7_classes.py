@@ -62,7 +62,7 @@ def test_every_class_that_can_be_read_can_be_written() -> None:
     modules: list[nn.Module] = [entry.make() for name, entry in MODULES.items() if name not in OURS]
     modules += [module for module, _ in test_t7_models.WRITABLE.values()]
     modules += [t7.to_module(case.object) for case in test_t7_images.CASES.values()]
-    modules += [t7.to_module(case[0]) for case in (*test_t7_plain.LAYERS.values(), *test_t7_plain.LOSSES.values())]
+    modules += [t7.to_module(case[0]) for case in test_t7_plain.ALL]
     modules += [t7.to_module(t7.loads(recorded()[path])) for path in test_t7_models.MODULES]
     modules.append(nn.Softmax2d())
     written = {name for module in modules for name in class_names(t7.from_module(module), set())}

@@ -92,7 +92,8 @@ def test_layers(name: str) -> None:
     [
         (made("nn.RReLU", lower=0.1, upper=0.3, channelwise=True), "one slope for a channel"),
         (made("nn.CAdd", bias=W6.view(1, 6)), "spread over a whole dimension"),
-        (made("nn.Bilinear", weight=W6.view(1, 2, 3)), "class nn.Bilinear is not known"),
+        (made("nn.Bilinear", weight=W6.view(2, 3)), "cannot be built"),
+        (made("nn.MM", transA=False, transB=False), "class nn.MM is not known"),
     ],
 )
 def test_layers_that_cannot_be_built(made_by_lua: t7.TorchObject, match: str) -> None:
@@ -108,6 +109,59 @@ def test_soft_max_of_torch_nn_is_written() -> None:
         torch.testing.assert_close(again(x), module(x))
     with pytest.raises(t7.T7ConversionError, match="counts dimensions from the first"):
         t7.from_module(nn.GLU(-2))
+
+
+W223 = torch.linspace(-1, 1, 12, dtype=torch.float64).view(2, 2, 3)
+PAIR = [X[:, :3], X[:, 3:]]
+OF_TWO: dict[str, tuple[t7.TorchObject, list[Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "Bilinear": (
+        made("nn.Bilinear", weight=W223, bias=W6[:2]),
+        [X[:, :2], X[:, 3:]],
+        lambda a, b: torch.stack([((a @ W223[k]) * b).sum(-1) for k in range(2)], -1) + W6[:2],
+    ),
+    "Bilinear without bias": (
+        made("nn.Bilinear", weight=W223),
+        [X[:, :2], X[:, 3:]],
+        lambda a, b: torch.stack([((a @ W223[k]) * b).sum(-1) for k in range(2)], -1),
+    ),
+    "CosineDistance": (
+        made("nn.CosineDistance"),
+        PAIR,
+        lambda a, b: (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt(),
+    ),
+    "PairwiseDistance": (made("nn.PairwiseDistance", norm=1), PAIR, lambda a, b: (a - b).abs().sum(-1)),
+    "PairwiseDistance of 3": (
+        made("nn.PairwiseDistance", norm=3),
+        PAIR,
+        lambda a, b: (a - b).abs().pow(3).sum(-1) ** (1 / 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_layers_of_two_inputs(name: str) -> None:
+    made_by_lua, inputs, expected = OF_TWO[name]
+    module = t7.to_module(t7.loads(t7.dumps(made("nn.Sequential", modules=[made_by_lua]))))
+    torch.testing.assert_close(module(inputs), expected(*inputs), rtol=0, atol=1e-11)
+    data = t7.dumps(t7.from_module(module.double()))
+    again = t7.to_module(t7.loads(data))
+    assert str(again) == str(module)
+    torch.testing.assert_close(again(inputs), module(inputs), rtol=0, atol=0)
+    assert t7.dumps(t7.from_module(again)) == data
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.PairwiseDistance(),
+        nn.CosineSimilarity(0),
+        nn.TripletMarginLoss(),
+        nn.MarginRankingLoss(1, None, None, "none"),
+    ],
+)
+def test_modules_of_two_arguments_that_cannot_be_written(module: nn.Module) -> None:
+    with pytest.raises(t7.T7ConversionError, match="Torch7 has no"):
+        t7.from_module(t7.OfTable(module))
 
 
 SCORES = torch.linspace(-1, 2, 12, dtype=torch.float64).view(3, 4).sin()
@@ -173,6 +227,37 @@ LOSSES: dict[str, tuple[t7.TorchObject, Tensor, Tensor, Callable[[Tensor, Tensor
         soft_margin_of_labels,
     ),
 }
+
+
+SIDES = torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
+LOSSES_OF_TWO: dict[str, tuple[t7.TorchObject, list[Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "CosineEmbedding": (
+        made("nn.CosineEmbeddingCriterion", margin=0.25),
+        [SCORES, SCORES.cos()],
+        lambda a, b: (lambda c: (1 - c).where(SIDES > 0, (c - 0.25).clamp(min=0)))(F.cosine_similarity(a, b)).mean(),
+    ),
+    "MarginRanking": (
+        made("nn.MarginRankingCriterion", margin=0.5, sizeAverage=False),
+        [SCORES[:, 0], SCORES[:, 1]],
+        lambda a, b: (0.5 - SIDES * (a - b)).clamp(min=0).sum(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES_OF_TWO)
+def test_losses_of_two_inputs(name: str) -> None:
+    made_by_lua, inputs, expected = LOSSES_OF_TWO[name]
+    criterion = t7.to_module(t7.loads(t7.dumps(made_by_lua)))
+    torch.testing.assert_close(criterion(inputs, SIDES), expected(*inputs))
+    grads = criterion.backward(inputs, SIDES)
+    assert [grad.shape for grad in grads] == [x.shape for x in inputs]
+    data = t7.dumps(t7.from_module(criterion))
+    again = t7.to_module(t7.loads(data))
+    torch.testing.assert_close(again(inputs, SIDES), expected(*inputs))
+    assert t7.dumps(t7.from_module(again)) == data
+
+
+ALL: list[tuple[Any, ...]] = [case for cases in (LAYERS, OF_TWO, LOSSES, LOSSES_OF_TWO) for case in cases.values()]
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -13,6 +13,7 @@ from torchrnn.t7.from_module import from_module
 from torchrnn.t7.graph import Graph
 from torchrnn.t7.limits import Limits
 from torchrnn.t7.objects import LuaFunction, LuaTable, Storage, TorchObject
+from torchrnn.t7.of_table import OfTable
 from torchrnn.t7.one_hot import OneHot
 from torchrnn.t7.padding import Padding
 from torchrnn.t7.softmax import LogSoftMax, SoftMax, SoftMin
@@ -26,6 +27,7 @@ __all__ = [
     "LogSoftMax",
     "LuaFunction",
     "LuaTable",
+    "OfTable",
     "OneHot",
     "Padding",
     "SoftMax",
