@@ -100,7 +100,7 @@ def call(module: t7.TorchObject, *sources: Node) -> Node:
 
 
 def g_module(inputs: Sequence[Node], outputs: Sequence[Node], is_old: bool = False) -> t7.TorchObject:
-    """``nn.gModule(inputs, outputs)``, as it was up to June 2015, or since."""
+    """``nn.gModule(inputs, outputs)``, as it was up to July 2013, or since."""
     out = Node({"input": []})
     for output in outputs:
         out.add(output, True)
@@ -151,7 +151,7 @@ def both_ways(entries: list[Any]) -> t7.LuaTable:
     return t7.LuaTable([*numbered, *((entry, number) for number, entry in numbered)])
 
 
-# ---------------------------------------------------------------------- running a gModule, as it is done since 2015
+# ---------------------------------------------------------------------- running a gModule, as it has been done since 2013
 
 
 def forward_and_backward(made: t7.TorchObject, inputs: list[Tensor], grads: list[Tensor]) -> tuple[list[Tensor], Any]:

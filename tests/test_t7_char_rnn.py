@@ -58,8 +58,10 @@ def one_hot() -> t7.TorchObject:
 class Variant(NamedTuple):
     """How a version of char-rnn and of nngraph wires its network."""
 
-    is_old: bool = False
-    """Up to June 2015: nngraph's inputs were listed, char-rnn's gates were cut out of one sum."""
+    lists_inputs: bool = False
+    """nngraph up to July 2013."""
+    narrows: bool = False
+    """The first version of char-rnn: its LSTM cut the gates out of one sum."""
     keeps_places: bool = False
     """A variant with recurrent batch normalisation, here switched off, that leaves identities in its place."""
 
@@ -100,7 +102,7 @@ class Network:
             top = call(made("Dropout", p=self.dropout), top)
         self.decoder = self.parameters.linear(H, V)
         scores = call(made("LogSoftMax"), call(self.decoder, top).annotate("decoder"))
-        return g_module(self.inputs, [*self.outputs, scores], self.variant.is_old)
+        return g_module(self.inputs, [*self.outputs, scores], self.variant.lists_inputs)
 
 
 class LSTM(Network):
@@ -109,7 +111,7 @@ class LSTM(Network):
         for layer, (c, h) in enumerate(states):
             x = self.layer_input(layer)
             sums = self.sum(layer, 4 * H, x, h)
-            i, f, o, g = self.old_gates(sums) if self.variant.is_old else self.gates(sums)
+            i, f, o, g = self.old_gates(sums) if self.variant.narrows else self.gates(sums)
             kept, new = call(made("CMulTable"), f, c), call(made("CMulTable"), i, g)
             next_c = call(made("CAddTable"), kept, new)
             seen = call(made("Identity"), next_c) if self.variant.keeps_places else next_c
@@ -177,7 +179,12 @@ def linear(map_: t7.TorchObject, x: Tensor) -> Tensor:
 
 
 KINDS: dict[str, type[Any]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
-VARIANTS = {"": Variant(), "old": Variant(is_old=True), "with places": Variant(keeps_places=True)}
+VARIANTS = {
+    "": Variant(),
+    "first char-rnn": Variant(narrows=True),
+    "first nngraph": Variant(lists_inputs=True),
+    "with places": Variant(keeps_places=True),
+}
 
 
 def checkpoint_of(network: Any, kind: str) -> dict[str, Any]:
@@ -288,7 +295,7 @@ def test_parameters_of_the_step_are_in_the_order_and_memory_of_the_file() -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_runs_as_nngraph_runs_it(kind: str) -> None:
-    """Forward and backward by the rules of nngraph since 2015, on the nodes of what it wrote and of what we write."""
+    """Forward and backward by the rules of nngraph since 2013, on the nodes of what it wrote and of what we write."""
     data = t7.dumps(KINDS[kind](2, 0.0, Variant()).build())
     graph = t7.to_module(t7.loads(data))
     x = torch.randint(V, (3,))

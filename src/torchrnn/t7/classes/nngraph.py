@@ -43,7 +43,7 @@ def g_module(node: Node) -> nn.Module:
         return [-1 - part.input] if part.input is not None else [position[id(source)] for source in part.sources]
 
     modules = [_module_of(node, part) for part in inner]
-    # Files from before 2015 do not say how many inputs there are.
+    # The first files do not say how many inputs there are.
     n_inputs = node.integer("nInputs", None) or 1 + max((part.input or 0 for part in inner), default=0)
     return Graph(modules, [sources(part) for part in inner], [position[id(source)] for source in out.sources], n_inputs)
 
@@ -61,7 +61,7 @@ def graph_nodes(node: Node) -> list[GraphNode]:
     its array lists the data of the nodes that it takes something from, in their order.
     """
     inputs, outputs = (_data(node, name) for name in ("innode", "outnode"))
-    # Up to June 2015 the input node listed where each input goes; since then it is a table that is split.
+    # Up to July 2013 the input node listed where each input goes; since then it is a table that is split.
     input_of = {id(data): position for position, data in enumerate(_listed(node, inputs))}
 
     def sources_of(data: dict[Any, Any]) -> list[dict[Any, Any] | int]:
