@@ -151,7 +151,7 @@ def both_ways(entries: list[Any]) -> t7.LuaTable:
     return t7.LuaTable([*numbered, *((entry, number) for number, entry in numbered)])
 
 
-# ---------------------------------------------------------------------- running a gModule, as it has been done since 2013
+# ---------------------------------------------------------------------- running a gModule, as is done since 2013
 
 
 def forward_and_backward(made: t7.TorchObject, inputs: list[Tensor], grads: list[Tensor]) -> tuple[list[Tensor], Any]:

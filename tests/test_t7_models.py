@@ -12,6 +12,7 @@ import pytest
 import torch
 from golden_cases.case import Case, read
 from golden_cases.run import run
+from lua_nngraph import Node, call, g_module
 from t7_data import recorded
 from torch import nn
 
@@ -416,6 +417,43 @@ def test_fast_lstm_with_batch_normalization_is_a_graph() -> None:
     for x, expected in zip(xs, torchrnn.Sequencer(cell)(xs), strict=True):
         h, c = graph([x, h, c])
         torch.testing.assert_close(h, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["FastLSTM_bn_steps", "FastLSTM_nngraph_steps"])
+def test_fast_lstm_as_lua_wires_it_gives_the_recorded_numbers(name: str) -> None:
+    """No file of one is at hand: the step is wired call by call, as the source of Element-Research/rnn does it."""
+    case = cases()[f"er-rnn/{name}"]
+    values = iter(case.parameters)
+    is_normalised = "bn" in name
+
+    def normalised(source: Node, size: int) -> Node:
+        """Without normalisation there is an identity in its place."""
+        if not is_normalised:
+            return call(recurrent("Identity"), source)
+        running = {"running_mean": torch.zeros(size).double(), "running_var": torch.ones(size).double()}
+        fields = {"weight": next(values), "bias": next(values), "eps": 1e-5, "momentum": 0.1, **running}
+        return call(t7.TorchObject("nn.BatchNormalization", fields, 2), source)
+
+    x, h, c = inputs = [call(recurrent("Identity")) for _ in range(3)]
+    i2g = linear(next(values), next(values))
+    of_x = normalised(call(i2g, x), 24)
+    o2g = recurrent("LinearNoBias", weight=next(values))
+    of_h = normalised(call(o2g, h), 24)
+    if is_normalised:
+        of_h = call(recurrent("Add", bias=next(values)), of_h)
+    sums = call(recurrent("Reshape", size=[4, 6]), call(recurrent("CAddTable"), of_x, of_h))
+    parts = call(recurrent("SplitTable", dimension=2), sums).split(4)
+    i, g, f, o = (
+        call(recurrent(n), part) for n, part in zip(["Sigmoid", "Tanh", *["Sigmoid"] * 2], parts, strict=True)
+    )
+    products = [call(recurrent("CMulTable"), *pair) for pair in ((f, c), (i, g))]
+    next_c = call(recurrent("CAddTable"), *products)
+    next_h = call(recurrent("CMulTable"), o, call(recurrent("Tanh"), normalised(next_c, 6)))
+    step = g_module(inputs, [next_h, next_c])
+    fields = {"inputSize": 4, "outputSize": 6, "rho": 9999, "i2g": i2g, "o2g": o2g, "recurrentModule": step}
+    data = t7.dumps(recurrent("FastLSTM", modules=[step], **fields))
+    outcome = run(dataclasses.replace(case, load=lambda: t7.to_module(t7.loads(data))))
+    assert outcome.verdict == "passed", outcome.reasons
 
 
 def fast_lstm_graph() -> t7.Graph:
