@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import torchrnn
 from torchrnn import t7
 
 
@@ -511,9 +512,12 @@ def test_a_network_of_images() -> None:
         nn.Conv2d(4, 6, (3, 2), stride=2),
         nn.PReLU(6),
         nn.AvgPool2d(2),
+        torchrnn.View(-1, n_input_dims=3),
+        nn.Linear(6, 3),
+        nn.LogSoftmax(-1),
     ).double()
     x = randn(2, 1, 11, 12)
     expected = net.eval()(x)
     again = t7.to_module(t7.loads(t7.dumps(t7.from_module(net))))
     torch.testing.assert_close(again(x), expected, rtol=0, atol=1e-12)
-    assert [bool(module.training) for module in again] == [False] * 8
+    assert [bool(module.training) for module in again] == [False] * 11

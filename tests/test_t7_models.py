@@ -217,6 +217,7 @@ def test_what_holds_itself_or_is_too_deep() -> None:
     [
         (torchrnn.Sequential(nn.Conv1d(1, 1, 1)), "0: Conv1d has no counterpart"),
         (torchrnn.Sequential(nn.Tanh(), torchrnn.Sequential(nn.LSTM(1, 1))), "1.0: LSTM has no counterpart"),
+        (nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten()), r"1: Flatten has no counterpart.*View\(-1, n_input_dims=3\)"),
         (nn.LogSoftmax(0), "over dimension 0"),
         (torchrnn.LanguageModel("ab", model_type="gru"), "'lstm' and 'rnn', and no 'gru'; write the modules inside"),
         (nn.Linear(2, 2).bfloat16(), "no tensors of torch.bfloat16"),
