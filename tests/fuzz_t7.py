@@ -14,9 +14,14 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import test_t7_char_rnn
+import test_t7_images
+import test_t7_plain
 from t7_data import recorded
 from t7_mutate import mutated
 
@@ -43,9 +48,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     faulthandler.enable()
-    corpus = [
-        data for path, data in sorted(recorded().items()) if path.endswith(".t7") and len(data) <= options.largest
-    ]
+    files = [data for path, data in sorted(recorded().items()) if path.endswith(".t7")]
+    corpus = [data for data in (*files, *made_by_hand()) if len(data) <= options.largest]
     warm_up(corpus)
     limit = address_space() + options.memory * MEBIBYTE
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -76,6 +80,18 @@ def main() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{options.count} files, {failures} failures, slowest {slowest:.2f} s, peak {peak:.0f} MiB in all")
     return 1 if failures else 0
+
+
+def made_by_hand() -> Iterator[bytes]:
+    """Files of what no recorded one holds: networks of images, plain layers and losses, checkpoints of char-rnn."""
+    objects: list[Any] = [case.object for case in test_t7_images.CASES.values()]
+    objects += [case[0] for case in test_t7_plain.ALL]
+    for kind, network in test_t7_char_rnn.KINDS.items():
+        for variant in test_t7_char_rnn.VARIANTS.values():
+            objects.append(test_t7_char_rnn.checkpoint_of(network(1, 0.5, variant), kind))
+    for made in objects:
+        yield t7.dumps(made)
+        yield t7.dumps(made, "ascii")
 
 
 def read_and_convert(data: bytes) -> str:

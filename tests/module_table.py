@@ -275,9 +275,16 @@ T7: dict[str, Entry] = {
         table([D], [D]),
     ),
     "t7.LogSoftMax": Entry(t7.LogSoftMax, rows(K)),
+    "t7.OfTable": Entry(lambda: t7.OfTable(nn.Bilinear(D, 2, H)), table([D], [2])),
     "t7.OneHot": Entry(lambda: t7.OneHot(K), ids(K), {"contiguity": IDS, "gradcheck": NO_GRADIENT}),
+    "t7.Padding": Entry(lambda: t7.Padding(0, 2, n_input_dims=1), rows(D)),
     "t7.SoftMax": Entry(t7.SoftMax, rows(K)),
     "t7.SoftMin": Entry(t7.SoftMin, rows(K)),
+    "t7.SpatialCrossMapLRN": Entry(lambda: t7.SpatialCrossMapLRN(3), rows(D, 2, 2)),
+    "t7.SpatialDropout": Entry(t7.SpatialDropout, rows(D, 2, 2), {"evaluation": RANDOM}),
+    "t7.SpatialUpSamplingNearest": Entry(lambda: t7.SpatialUpSamplingNearest(2), rows(D, 2, 2)),
+    "t7.TemporalConvolution": Entry(lambda: t7.TemporalConvolution(D, H, 2), rows(T, D)),
+    "t7.TemporalMaxPooling": Entry(lambda: t7.TemporalMaxPooling(2, 1), rows(T, D)),
 }
 """The layers of Torch7 files that are nowhere else."""
 

@@ -1,4 +1,4 @@
-"""Checkpoints of torch-rnn and char-rnn: recorded scores, samples and losses, and the commands that read them."""
+"""Checkpoints of torch-rnn: recorded scores, samples and losses, and the commands that read them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import torchrnn
 from torchrnn import t7
@@ -89,163 +89,6 @@ def test_every_checkpoint_in_the_wild_is_read_and_written(wild: Path, shared: Pa
             model = t7.to_module(loaded)
             again = t7.to_module(t7.from_module(model))
             assert all(map(torch.equal, model.parameters(), again.parameters()))
-
-
-# ---------------------------------------------------------------------- char-rnn
-
-
-class Lua:
-    """Builds graphs as char-rnn does, node by node."""
-
-    def __init__(self, n_inputs: int) -> None:
-        self.modules: list[nn.Module] = [nn.Identity() for _ in range(n_inputs)]
-        self.sources = [[-1 - i] for i in range(n_inputs)]
-
-    def node(self, module: nn.Module, *sources: int) -> int:
-        self.modules.append(module)
-        self.sources.append(list(sources))
-        return len(self.modules) - 1
-
-    def linear(self, n_in: int, n_out: int, source: int) -> int:
-        return self.node(nn.Linear(n_in, n_out), source)
-
-    def sum(self, *sources: int) -> int:
-        return self.node(torchrnn.CAddTable(), *sources)
-
-    def product(self, *sources: int) -> int:
-        return self.node(torchrnn.CMulTable(), *sources)
-
-
-def char_rnn_lstm(V: int, H: int, n_layers: int, dropout: float) -> t7.Graph:
-    lua = Lua(2 * n_layers + 1)
-    outputs: list[int] = []
-    for layer in range(n_layers):
-        c, h = 2 * layer + 1, 2 * layer + 2
-        x = lua.node(t7.OneHot(V), 0) if layer == 0 else outputs[-1]
-        if layer and dropout:
-            x = lua.node(torchrnn.Dropout(dropout), x)
-        sums = lua.sum(lua.linear(H if layer else V, 4 * H, x), lua.linear(H, 4 * H, h))
-        parts = lua.node(torchrnn.SplitTable(1), lua.node(torchrnn.Reshape(4, H), sums))
-        i, f, o, g = (
-            lua.node(kind, lua.node(torchrnn.SelectTable(gate), parts))
-            for gate, kind in enumerate([nn.Sigmoid(), nn.Sigmoid(), nn.Sigmoid(), nn.Tanh()])
-        )
-        next_c = lua.sum(lua.product(f, c), lua.product(i, g))
-        outputs += [next_c, lua.product(o, lua.node(nn.Tanh(), next_c))]
-    return finished(lua, V, H, outputs, dropout)
-
-
-def char_rnn_gru(V: int, H: int, n_layers: int, dropout: float) -> t7.Graph:
-    lua = Lua(n_layers + 1)
-    outputs: list[int] = []
-    for layer in range(n_layers):
-        h = layer + 1
-        x = lua.node(t7.OneHot(V), 0) if layer == 0 else outputs[-1]
-        if layer and dropout:
-            x = lua.node(torchrnn.Dropout(dropout), x)
-        D = H if layer else V
-        update = lua.node(nn.Sigmoid(), lua.sum(lua.linear(D, H, x), lua.linear(H, H, h)))
-        reset = lua.node(nn.Sigmoid(), lua.sum(lua.linear(D, H, x), lua.linear(H, H, h)))
-        of_h = lua.linear(H, H, lua.product(reset, h))
-        candidate = lua.node(nn.Tanh(), lua.sum(lua.linear(D, H, x), of_h))
-        rest = lua.node(torchrnn.AddConstant(1.0), lua.node(torchrnn.MulConstant(-1.0), update))
-        outputs.append(lua.sum(lua.product(update, candidate), lua.product(rest, h)))
-    return finished(lua, V, H, outputs, dropout)
-
-
-def char_rnn_rnn(V: int, H: int, n_layers: int, dropout: float) -> t7.Graph:
-    lua = Lua(n_layers + 1)
-    outputs: list[int] = []
-    for layer in range(n_layers):
-        x = lua.node(t7.OneHot(V), 0) if layer == 0 else outputs[-1]
-        if layer and dropout:
-            x = lua.node(torchrnn.Dropout(dropout), x)
-        sums = lua.sum(lua.linear(H if layer else V, H, x), lua.linear(H, H, layer + 1))
-        outputs.append(lua.node(nn.Tanh(), sums))
-    return finished(lua, V, H, outputs, dropout)
-
-
-def finished(lua: Lua, V: int, H: int, outputs: list[int], dropout: float) -> t7.Graph:
-    top = lua.node(torchrnn.Dropout(dropout), outputs[-1]) if dropout else outputs[-1]
-    scores = lua.node(t7.LogSoftMax(), lua.linear(H, V, top))
-    n_inputs = len(outputs) + 1
-    return t7.Graph(lua.modules, lua.sources, [*outputs, scores], n_inputs)
-
-
-NETWORKS = {"lstm": char_rnn_lstm, "gru": char_rnn_gru, "rnn": char_rnn_rnn}
-TOKENS = ["a", "\n", "é", b"\xc3", "b"]
-
-
-def char_rnn_checkpoint(graph: t7.Graph, kind: str, n_layers: int) -> dict[str, Any]:
-    """What char-rnn's train.lua saves."""
-    opt = {"model": kind, "num_layers": n_layers, "rnn_size": 6, "batch_size": 3, "seq_length": 4, "val_frac": 0.05}
-    opt |= {"learning_rate": 0.002, "grad_clip": 5, "max_epochs": 50, "eval_val_every": 1000, "seed": 123}
-    criterion = t7.from_module(torchrnn.ClassNLLCriterion())
-    return {
-        "protos": {"rnn": t7.from_module(graph), "criterion": criterion},
-        "opt": opt,
-        "vocab": {token: number for number, token in enumerate(TOKENS, 1)},
-        "train_losses": [4.0, 3.5, 3.0],
-        "val_losses": {2: 3.25, 3: 2.75},
-        "val_loss": 2.75,
-        "i": 3,
-        "epoch": 0.5,
-    }
-
-
-def step_by_step(graph: nn.Module, ids: Tensor, states: list[Tensor]) -> Tensor:
-    """The log-probabilities (N, T, V) that char-rnn computes, one call for each character."""
-    outputs = []
-    for x in ids.unbind(1):
-        *states, scores = graph([x, *states])
-        outputs.append(scores)
-    return torch.stack(outputs, 1)
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.25])
-@pytest.mark.parametrize("n_layers", [1, 3])
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_char_rnn_becomes_a_language_model(kind: str, n_layers: int, dropout: float) -> None:
-    graph = NETWORKS[kind](len(TOKENS), 6, n_layers, dropout).double()
-    data = t7.dumps(char_rnn_checkpoint(graph, kind, n_layers))
-    checkpoint = t7.loads(data)
-    model = t7.to_module(checkpoint)
-    assert isinstance(model, LanguageModel)
-    assert model.vocabulary.tokens == ("a", "\n", "é", "\udcc3", "b")
-    assert {**model.config, "wordvec_size": 0} == {
-        "model_type": kind,
-        "wordvec_size": 0,
-        "rnn_size": 6,
-        "num_layers": n_layers,
-        "dropout": dropout,
-        "batchnorm": False,
-    }
-    model.eval()
-    ids = torch.randint(5, (2, 7))
-    states = [torch.zeros(2, 6).double() for _ in range(n_layers * (2 if kind == "lstm" else 1))]
-    expected = step_by_step(graph.eval(), ids, states)
-    torch.testing.assert_close(model(ids).log_softmax(-1), expected, rtol=0, atol=1e-12)
-    loaded = t7.to_module(checkpoint["protos"]["rnn"]).eval()
-    torch.testing.assert_close(step_by_step(loaded, ids, states), expected, rtol=0, atol=1e-12)
-    assert isinstance(t7.to_module(checkpoint["protos"]["criterion"]), torchrnn.ClassNLLCriterion)
-
-
-@pytest.mark.parametrize(
-    ("damage", "match"),
-    [
-        (lambda c: c["protos"].pop("rnn"), "expected char-rnn's network"),
-        (lambda c: c["vocab"].update(x=9), "the vocabulary has gaps"),
-        (lambda c: c["vocab"].update({"xy": 6}), "a token must be one character; got 'xy'"),
-        (lambda c: c["vocab"].update({"z": 6}), "with parameters of shapes"),
-        (lambda c: c["protos"].update(rnn=t7.from_module(t7.Graph([nn.Tanh()], [[-1]], [0], 1))), "LogSoftMax"),
-        (lambda c: c["protos"].update(rnn=t7.from_module(nn.Tanh())), "field innode"),
-    ],
-)
-def test_what_is_not_char_rnn(damage: Any, match: str) -> None:
-    checkpoint = char_rnn_checkpoint(char_rnn_lstm(5, 6, 1, 0), "lstm", 1)
-    damage(checkpoint)
-    with pytest.raises(t7.T7ConversionError, match=match):
-        t7.to_module(checkpoint)
 
 
 # ---------------------------------------------------------------------- the exponential of old Torch
@@ -347,18 +190,6 @@ def test_convert_without_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["convert", str(checkpoint), str(run)]) == 2
     assert "already holds a run" in capsys.readouterr().err
     assert main(["convert", str(checkpoint), str(run), "--overwrite"]) == 0
-
-
-def test_convert_char_rnn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint, run = tmp_path / "lm.t7", tmp_path / "run"
-    t7.save(checkpoint, char_rnn_checkpoint(char_rnn_gru(5, 6, 2, 0), "gru", 2), "ascii")
-    assert main(["convert", str(checkpoint), str(run)]) == 0
-    assert "gru with" in capsys.readouterr().out
-    opened = Run.open(run)
-    assert opened.config.training.checkpoint_every == 1000
-    assert opened.config.training.val_frac == 0.1
-    assert opened.best() == {"iteration": 3, "val_loss": 2.75}
-    assert len((run / "metrics.jsonl").read_text().splitlines()) == 5
 
 
 @pytest.mark.parametrize("command", ["convert", "info"])

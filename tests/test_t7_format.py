@@ -111,6 +111,23 @@ def test_what_is_one_object_stays_one(suffix: str) -> None:
     assert len({id(module) for module in modules}) < len(modules)
 
 
+@pytest.mark.parametrize("encoding", ["binary", "ascii"])
+def test_views_that_overlap_are_kept(encoding: str) -> None:
+    """What Torch7's ``unfold`` gives: windows over the same memory, which is written once."""
+    signal = torch.arange(7.0)
+    windows = signal.unfold(0, 3, 2)
+    data = t7.dumps([windows, signal], encoding)
+    loaded, memory = t7.loads(data)
+    assert loaded.tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
+    assert loaded.stride() == (2, 1)
+    memory[2] = 9
+    assert loaded.tolist()[:2] == [[0, 1, 9], [9, 3, 4]]
+    memory[2] = 2
+    assert t7.dumps([loaded, memory], encoding) == data
+    diagonals = signal.as_strided((3, 3), (1, 1))  # more elements than the storage has
+    assert t7.loads(t7.dumps(diagonals, encoding)).tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
+
+
 def test_strides_of_zero_are_kept() -> None:
     tensor = t7.loads(recorded()["t7-format/tensor_expand.bin.t7"])
     assert tensor.shape == (4, 3)

@@ -60,9 +60,9 @@ HOSTILE: dict[str, tuple[bytes, type[t7.T7Error], str]] = {
     "before the storage": (tensor([2], [1], 0), t7.T7FormatError, "elements -1 to 0"),
     "far before": (tensor([2], [1], -HUGE), t7.T7FormatError, "are not in a storage"),
     "far stride": (tensor([2, 2], [HUGE, 1]), t7.T7FormatError, "are not in a storage"),
-    "overlapping": (tensor([3, 3], [1, 1]), t7.T7FormatError, "take elements twice"),
-    "overlapping in three": (tensor([2, 2, 2], [3, 1, 2], elements=8), t7.T7FormatError, "take elements twice"),
     "repeated 2^62 times": (tensor([HUGE, 1], [0, 1]), t7.T7LimitError, "over the budget"),
+    "overlapping beyond the storage": (tensor([4, 4], [1, 1]), t7.T7FormatError, "elements 0 to 6 are not in"),
+    "overlapping 2^62 times": (tensor([HUGE, 6], [0, 1]), t7.T7LimitError, "over the budget"),
     "repeated 2^62 times but for 0": (tensor([HUGE, 0, HUGE], [0, 1, 0]), t7.T7LimitError, "over the budget"),
     "without storage": (B.view(1, b"Float", [2], [1], 1, NIL), t7.T7FormatError, "no elements in its storage"),
     "storage of another type": (

@@ -21,17 +21,19 @@ encodings = st.sampled_from(["binary", "ascii"])
 
 @st.composite
 def tensors(draw: st.DrawFn) -> torch.Tensor:
-    """Tensors of every type, and views of them: transposed, narrowed, with steps, expanded."""
+    """Tensors of every type, and views of them: transposed, narrowed, with steps, expanded, unfolded."""
     dtype = draw(st.sampled_from(DTYPES))
     shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
     values = torch.randint(0, 100, shape, generator=torch.Generator().manual_seed(draw(st.integers(0, 99)))).to(dtype)
-    view = draw(st.sampled_from(["whole", "transposed", "narrowed", "every other", "expanded", "empty"]))
+    view = draw(st.sampled_from(["whole", "transposed", "narrowed", "every other", "expanded", "unfolded", "empty"]))
     if view == "transposed":
         return values.movedim(0, -1)
     if view == "narrowed":
         return values[draw(st.integers(0, len(values) - 1)) :]
     if view == "every other":
         return values[::2]
+    if view == "unfolded":
+        return values.unfold(0, min(2, len(values)), 1) if len(values) else values
     if view == "expanded":
         return values[:1].expand(3, *values.shape[1:])
     return values[:0].flatten() if view == "empty" else values

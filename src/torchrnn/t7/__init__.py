@@ -13,8 +13,12 @@ from torchrnn.t7.from_module import from_module
 from torchrnn.t7.graph import Graph
 from torchrnn.t7.limits import Limits
 from torchrnn.t7.objects import LuaFunction, LuaTable, Storage, TorchObject
+from torchrnn.t7.of_table import OfTable
 from torchrnn.t7.one_hot import OneHot
+from torchrnn.t7.padding import Padding
 from torchrnn.t7.softmax import LogSoftMax, SoftMax, SoftMin
+from torchrnn.t7.spatial import SpatialCrossMapLRN, SpatialDropout, SpatialUpSamplingNearest
+from torchrnn.t7.temporal import TemporalConvolution, TemporalMaxPooling
 from torchrnn.t7.to_module import load_t7, to_module
 
 __all__ = [
@@ -23,9 +27,14 @@ __all__ = [
     "LogSoftMax",
     "LuaFunction",
     "LuaTable",
+    "OfTable",
     "OneHot",
+    "Padding",
     "SoftMax",
     "SoftMin",
+    "SpatialCrossMapLRN",
+    "SpatialDropout",
+    "SpatialUpSamplingNearest",
     "Storage",
     "T7ConversionError",
     "T7Error",
@@ -33,6 +42,8 @@ __all__ = [
     "T7FormatError",
     "T7LimitError",
     "T7TruncatedError",
+    "TemporalConvolution",
+    "TemporalMaxPooling",
     "TorchObject",
     "dumps",
     "from_module",

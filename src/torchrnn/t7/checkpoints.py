@@ -46,6 +46,11 @@ def char_rnn_model(checkpoint: dict[Any, Any]) -> LanguageModel:
 def _converted(node: Node, vocabulary: dict[Any, Any]) -> LanguageModel:
     tokens = tokens_in_order(node, {number: token for token, number in vocabulary.items()})
     *inner, out = graph_nodes(node)
+    if any(_is(part, "nn.BatchNormalization") for part in inner):
+        raise node.error(
+            "normalises over the batch, which the layers of a LanguageModel do not; its step is a module by itself: "
+            "t7.to_module(checkpoint['protos']['rnn'])"
+        )
     decoder = _source(node, _source(node, out, -1, "nn.LogSoftMax"), 0, "nn.Linear")
     kind, layers = _layers(node, inner)
     drops = [part.module.number("p") for part in inner if part.module is not None and _is(part, "nn.Dropout")]
@@ -82,10 +87,10 @@ def _layers(node: Node, inner: list[GraphNode]) -> tuple[str, list[LinearMap]]:
     Every sum of two linear maps is ``W x + V h``; what ``h`` is there tells the layer and the gate. In a GRU
     one of the three sums of a layer takes the state behind the reset gate.
     """
-    sums = [part for part in inner if _is(part, "nn.CAddTable") and all(_is(s, "nn.Linear") for s in part.sources)]
+    sums = [part for part in inner if _is(part, "nn.CAddTable") and all(_is(s, "nn.Linear") for s in _terms(part))]
     if not sums or any(len(part.sources) != 2 for part in sums):
         raise node.error("expected char-rnn's network, with sums of two linear maps")
-    of_state = {part: part.sources[1].sources[0] for part in sums}
+    of_state = {part: _terms(part)[1].sources[0] for part in sums}
     candidates = [part for part, state in of_state.items() if _is(state, "nn.CMulTable")]
     if not candidates:
         in_order = sorted(sums, key=lambda part: _input(node, of_state[part]))
@@ -109,12 +114,17 @@ def _gru_map(reset: GraphNode, update: GraphNode, candidate: GraphNode) -> Linea
 
 def _joined(part: GraphNode) -> LinearMap:
     """Two linear maps as one of ``[x, h]``."""
-    (w_x, b_x), (w_h, b_h) = (_linear(source) for source in part.sources)
+    (w_x, b_x), (w_h, b_h) = (_linear(term) for term in _terms(part))
     return torch.cat([w_x.t(), w_h.t()]), b_x + b_h
 
 
 def _hidden(part: GraphNode) -> int:
-    return _linear(part.sources[1])[0].shape[1]
+    return _linear(_terms(part)[1])[0].shape[1]
+
+
+def _terms(part: GraphNode) -> list[GraphNode]:
+    """What is summed up, behind the places that a variant of char-rnn keeps for a normalisation."""
+    return [source.sources[0] if _is(source, "nn.Identity") and source.sources else source for source in part.sources]
 
 
 def _input(node: Node, part: GraphNode) -> int:

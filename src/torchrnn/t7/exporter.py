@@ -8,13 +8,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchrnn.cells import RecVanilla
 from torchrnn.t7.errors import T7ConversionError
 from torchrnn.t7.objects import Storage, TorchObject
 from torchrnn.t7.registry import EXPORTS
 from torchrnn.t7.types import NAME_OF_TYPE
 
-VERSIONS = {"nn.LookupTable": 4, "nn.BatchNormalization": 2}
+VERSIONS = {
+    "nn.LookupTable": 4,
+    "nn.BatchNormalization": 2,
+    "nn.SpatialBatchNormalization": 2,
+    "nn.VolumetricBatchNormalization": 2,
+}
 """Of the classes that Torch7 writes with another version than 1."""
+
+INSTEAD: dict[type[nn.Module], str] = {
+    nn.Flatten: "torchrnn.View(-1, n_input_dims=3) for images, since Torch7 must know how many dimensions a row has",
+    nn.Conv1d: "t7.TemporalConvolution, which has time before the features",
+    nn.MaxPool1d: "t7.TemporalMaxPooling, which has time before the features",
+    nn.Upsample: "t7.SpatialUpSamplingNearest",
+    nn.LSTM: "torchrnn.layouts.from_torch of it",
+    RecVanilla: "torchrnn.VanillaRNN, which runs one over a sequence",
+}
+"""What does the same as a class without a counterpart, and has one."""
 
 
 class Exporter:
@@ -36,8 +52,12 @@ class Exporter:
             if type(module) not in EXPORTS:
                 kind = type(module).__name__
                 path = ".".join(part for part in self._path if part)
-                raise T7ConversionError(f"{kind} has no counterpart in Torch7", kind, path)
-            self._made[module] = EXPORTS[type(module)](self, module)
+                remedy = f"; use {INSTEAD[type(module)]}" if type(module) in INSTEAD else ""
+                raise T7ConversionError(f"{kind} has no counterpart in Torch7{remedy}", kind, path)
+            try:
+                self._made[module] = EXPORTS[type(module)](self, module)
+            except (RuntimeError, OverflowError) as error:
+                raise self.error(module, f"cannot be written: {error}") from error
             self._path.pop()
         return self._made[module]
 

@@ -49,12 +49,29 @@ def load(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Any:
         limits: budgets, see `Limits`.
 
     Raises `T7Error`: one of its kinds for what is wrong with the file; ``OSError`` if it cannot be opened.
+
+    >>> import tempfile
+    >>> from torchrnn import t7
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     t7.save(f"{folder}/sizes.t7", {"sizes": [12, 3]})
+    ...     t7.load(f"{folder}/sizes.t7")
+    {'sizes': [12, 3]}
     """
     return _only(load_all(path, limits=limits))
 
 
 def load_all(path: str | os.PathLike[str], *, limits: Limits | None = None) -> list[Any]:
-    """All objects of a file into which several were written one after the other; see `load`."""
+    r"""All objects of a file into which several were written one after the other; see `load`.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from torchrnn import t7
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "two.t7")
+    ...     size = path.write_bytes(b"1\n12\n2\n3\nend\n")
+    ...     t7.load_all(path)
+    [12, 'end']
+    """
     with Path(path).open("rb") as stream:
         return _read(stream, os.fstat(stream.fileno()).st_size, limits)
 
@@ -94,6 +111,15 @@ def save(path: str | os.PathLike[str], obj: Any, format: Format = "binary") -> N
 
     Raises ``TypeError`` or ``ValueError`` for what Torch7 cannot hold: other types of tensors, whole numbers
     above 2^53.
+
+    >>> import tempfile, torch
+    >>> from pathlib import Path
+    >>> from torchrnn import t7
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "net.t7")
+    ...     t7.save(path, t7.from_module(torch.nn.Tanh()), "ascii")
+    ...     t7.load(path), path.read_text().split()[:6]
+    (<nn.Tanh with _type, output, gradInput, train>, ['4', '1', '3', 'V', '1', '7'])
     """
     _require_format(format)
     path = Path(path)

@@ -72,7 +72,7 @@ class Importer:
             module = IMPORTS[name](node)
         except T7ConversionError:
             raise
-        except (ValueError, TypeError, RuntimeError, LookupError, OverflowError) as error:
+        except (ValueError, TypeError, RuntimeError, LookupError, OverflowError, AssertionError) as error:
             raise node.error(f"cannot be built: {error}") from error
         finally:
             self._depth -= 1

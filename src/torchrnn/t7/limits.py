@@ -12,7 +12,7 @@ class Limits:
     Arguments:
         depth: of objects within objects.
         objects: values of any kind in the whole file.
-        bytes: of all numbers in storages, and of one tensor with its repeated elements (stride 0) counted.
+        bytes: of all numbers in storages, and of one tensor with the elements that it takes several times counted.
 
     >>> from torchrnn import t7
     >>> t7.loads(t7.dumps([[1, 2], [3]]), limits=t7.Limits(depth=2))

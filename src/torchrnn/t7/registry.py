@@ -47,3 +47,26 @@ def same(class_name: str, kind: type[nn.Module]) -> None:
     """A class without any settings."""
     IMPORTS[class_name] = lambda node: kind()
     EXPORTS[kind] = lambda exporter, module: exporter.object(class_name, module)
+
+
+def with_numbers(class_name: str, kind: type[nn.Module], numbers: dict[str, tuple[str, Any]], **others: Any) -> None:
+    """A class whose settings are numbers.
+
+    ``numbers``: for each argument of ours, which is an attribute, too, the field in Torch7 and its default there, if
+    old files may lack it. ``others``: fields that are written beside them.
+    """
+
+    def make(node: Node) -> nn.Module:
+        return kind(**{ours: node.number(field, default) for ours, (field, default) in numbers.items()})
+
+    def write(exporter: Exporter, module: nn.Module) -> TorchObject:
+        fields = {field: getattr(module, ours) for ours, (field, _) in numbers.items()}
+        return exporter.object(class_name, module, **fields, **others)
+
+    imports(class_name)(make)
+    exports(kind)(write)
+
+
+def alias(class_name: str, *others: str) -> None:
+    """Other names of a class that has the same fields."""
+    IMPORTS.update(dict.fromkeys(others, IMPORTS[class_name]))

@@ -28,7 +28,10 @@ class View:
         self.start = scanner.longs(1)[0] - 1
 
     def of(self, storage: Storage | None, dtype: torch.dtype, limits: Limits) -> Tensor:
-        """The tensor, once its storage is known: a view that lies inside of it, no element twice but for stride 0."""
+        """The tensor, once its storage is known: a view that lies inside of it.
+
+        It may take elements twice, as what was expanded or unfolded does.
+        """
         if any(n < 0 for n in self.size):
             raise self._wrong(f"sizes cannot be negative, got {self.size}")
         extent = math.prod(n for n in self.size if n) * dtype.itemsize
@@ -47,19 +50,7 @@ class View:
         last = self.start + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
         if self.start < 0 or last >= len(storage):
             raise self._wrong(f"elements {self.start} to {last} are not in a storage of {len(storage)}")
-        if self._overlaps():
-            raise self._wrong(f"sizes {self.size} with strides {self.stride} take elements twice")
         return storage.data.as_strided(self.size, self.stride, self.start)
-
-    def _overlaps(self) -> bool:
-        """Whether a stride is too short to step over all that lies within; strides of 0 repeat on purpose."""
-        reach = 0
-        for step, n in sorted(zip(self.stride, self.size, strict=True)):
-            if step and n > 1:
-                if step <= reach:
-                    return True
-                reach += step * (n - 1)
-        return False
 
     def _wrong(self, message: str) -> T7FormatError:
         return T7FormatError(message, self.file_offset)

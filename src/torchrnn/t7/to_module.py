@@ -52,5 +52,14 @@ def to_module(obj: Any, *, approximate_exp: bool = False) -> nn.Module:
 
 
 def load_t7(path: str | os.PathLike[str], *, approximate_exp: bool = False, limits: Limits | None = None) -> nn.Module:
-    """The module in a Torch7 file: `load`, then `to_module`."""
+    """The module in a Torch7 file: `load`, then `to_module`.
+
+    >>> import tempfile, torch, torchrnn
+    >>> from torchrnn import t7
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     t7.save(f"{folder}/net.t7", t7.from_module(torchrnn.Sequential(torchrnn.GRU(4, 6), torch.nn.Tanh())))
+    ...     net = torchrnn.load_t7(f"{folder}/net.t7")
+    >>> net(torch.randn(3, 4)).shape
+    torch.Size([3, 6])
+    """
     return to_module(load(path, limits=limits), approximate_exp=approximate_exp)

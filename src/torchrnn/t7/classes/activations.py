@@ -5,22 +5,37 @@ from __future__ import annotations
 from torch import nn
 
 from torchrnn.layers import Abs, Exp, Log, Sqrt, Square
-from torchrnn.t7.exporter import Exporter
-from torchrnn.t7.node import Node
+from torchrnn.t7.exporter import Exporter, one_based
+from torchrnn.t7.node import REQUIRED, Node
 from torchrnn.t7.objects import TorchObject
-from torchrnn.t7.registry import exports, imports, same
+from torchrnn.t7.registry import alias, exports, imports, same, with_numbers
 from torchrnn.t7.softmax import LogSoftMax, SoftMax, SoftMin
+
+IN_PLACE = {"inplace": False}
 
 same("nn.Sigmoid", nn.Sigmoid)
 same("nn.Tanh", nn.Tanh)
 same("nn.SoftSign", nn.Softsign)
 same("nn.LogSigmoid", nn.LogSigmoid)
+same("nn.TanhShrink", nn.Tanhshrink)
 same("nn.Abs", Abs)
 same("nn.Square", Square)
 same("nn.Exp", Exp)
 same("nn.Log", Log)
 same("nn.SoftMax", SoftMax)
 same("nn.SoftMin", SoftMin)
+
+with_numbers(
+    "nn.Threshold", nn.Threshold, {"threshold": ("threshold", REQUIRED), "value": ("val", REQUIRED)}, **IN_PLACE
+)
+with_numbers("nn.LeakyReLU", nn.LeakyReLU, {"negative_slope": ("negval", 0.01)}, **IN_PLACE)
+with_numbers("nn.ReLU6", nn.ReLU6, {}, **IN_PLACE)
+with_numbers("nn.ELU", nn.ELU, {"alpha": ("alpha", 1)}, **IN_PLACE)
+with_numbers("nn.HardTanh", nn.Hardtanh, {"min_val": ("min_val", -1), "max_val": ("max_val", 1)}, **IN_PLACE)
+with_numbers("nn.SoftPlus", nn.Softplus, {"beta": ("beta", 1), "threshold": ("threshold", 20)})
+with_numbers("nn.HardShrink", nn.Hardshrink, {"lambd": ("lambda", 0.5)})
+with_numbers("nn.SoftShrink", nn.Softshrink, {"lambd": ("lambda", 0.5)})
+alias("nn.HardTanh", "nn.Clamp")
 
 
 @imports("nn.ReLU")
@@ -34,54 +49,45 @@ def _relu(exporter: Exporter, module: nn.ReLU) -> TorchObject:
     return exporter.object("nn.ReLU", module, threshold=0, val=0, inplace=False)
 
 
-@imports("nn.Threshold")
-def threshold(node: Node) -> nn.Module:
-    return nn.Threshold(node.number("threshold"), node.number("val"))
+@imports("nn.RReLU")
+def random_relu(node: Node) -> nn.Module:
+    if node.flag("channelwise"):
+        raise node.error("draws one slope for a channel, torch.nn.RReLU one for each element")
+    return nn.RReLU(node.number("lower"), node.number("upper"))
 
 
-@exports(nn.Threshold)
-def _threshold(exporter: Exporter, module: nn.Threshold) -> TorchObject:
-    return exporter.object("nn.Threshold", module, threshold=module.threshold, val=module.value, inplace=False)
+@exports(nn.RReLU)
+def _random_relu(exporter: Exporter, module: nn.RReLU) -> TorchObject:
+    slopes = {"lower": module.lower, "upper": module.upper}
+    return exporter.object("nn.RReLU", module, **slopes, noise=exporter.empty(), inplace=False, channelwise=False)
 
 
-@imports("nn.LeakyReLU")
-def leaky_relu(node: Node) -> nn.Module:
-    return nn.LeakyReLU(node.number("negval", 0.01))
+@imports("nn.PReLU")
+def parametric_relu(node: Node) -> nn.Module:
+    made = nn.PReLU(node.tensor("weight").numel())
+    node.importer.fill(made, node, node.parameters())
+    return made
 
 
-@exports(nn.LeakyReLU)
-def _leaky_relu(exporter: Exporter, module: nn.LeakyReLU) -> TorchObject:
-    return exporter.object("nn.LeakyReLU", module, negval=module.negative_slope, inplace=False)
+@exports(nn.PReLU)
+def _parametric_relu(exporter: Exporter, module: nn.PReLU) -> TorchObject:
+    # 0 says that one slope serves all channels.
+    channels = 0 if module.num_parameters == 1 else module.num_parameters
+    buffers = {name: exporter.empty() for name in ("gradWeightBuf", "gradWeightBuf2")}
+    return exporter.with_parameters("nn.PReLU", module, nOutputPlane=channels, **buffers)
 
 
-@imports("nn.ELU")
-def elu(node: Node) -> nn.Module:
-    return nn.ELU(node.number("alpha", 1))
+@imports("nn.GatedLinearUnit")
+def gated_linear_unit(node: Node) -> nn.Module:
+    return nn.GLU(node.position("dim", -1))
 
 
-@exports(nn.ELU)
-def _elu(exporter: Exporter, module: nn.ELU) -> TorchObject:
-    return exporter.object("nn.ELU", module, alpha=module.alpha, inplace=False)
-
-
-@imports("nn.HardTanh")
-def hard_tanh(node: Node) -> nn.Module:
-    return nn.Hardtanh(node.number("min_val", -1), node.number("max_val", 1))
-
-
-@exports(nn.Hardtanh)
-def _hard_tanh(exporter: Exporter, module: nn.Hardtanh) -> TorchObject:
-    return exporter.object("nn.HardTanh", module, min_val=module.min_val, max_val=module.max_val, inplace=False)
-
-
-@imports("nn.SoftPlus")
-def soft_plus(node: Node) -> nn.Module:
-    return nn.Softplus(node.number("beta", 1), node.number("threshold", 20))
-
-
-@exports(nn.Softplus)
-def _soft_plus(exporter: Exporter, module: nn.Softplus) -> TorchObject:
-    return exporter.object("nn.SoftPlus", module, beta=module.beta, threshold=module.threshold)
+@exports(nn.GLU)
+def _gated_linear_unit(exporter: Exporter, module: nn.GLU) -> TorchObject:
+    if module.dim < -1:
+        raise exporter.error(module, "Torch7's GatedLinearUnit counts dimensions from the first, or takes the last")
+    dim = None if module.dim == -1 else one_based(module.dim)
+    return exporter.object("nn.GatedLinearUnit", module, dim=dim, sigmoid=exporter.object("nn.Sigmoid"))
 
 
 @imports("nn.Sqrt")
@@ -104,6 +110,18 @@ def log_soft_max(node: Node) -> nn.Module:
 @exports(LogSoftMax)
 def _log_soft_max(exporter: Exporter, module: LogSoftMax) -> TorchObject:
     return exporter.object("nn.LogSoftMax", module)
+
+
+@exports(nn.Softmax2d)
+def _soft_max_2d(exporter: Exporter, module: nn.Softmax2d) -> TorchObject:
+    return exporter.object("nn.SpatialSoftMax", module)
+
+
+alias("nn.Sigmoid", "cudnn.Sigmoid")
+alias("nn.Tanh", "cudnn.Tanh")
+alias("nn.ReLU", "cudnn.ReLU")
+alias("nn.SoftMax", "nn.SpatialSoftMax", "cudnn.SoftMax", "cudnn.SpatialSoftMax")
+alias("nn.LogSoftMax", "nn.SpatialLogSoftMax", "cudnn.LogSoftMax", "cudnn.SpatialLogSoftMax")
 
 
 @exports(nn.Softmax, nn.LogSoftmax, nn.Softmin)

@@ -8,7 +8,7 @@ from torchrnn.cells import GRU, LSTM, FastLSTM, MuFuRu
 from torchrnn.layers import BatchNormalization
 from torchrnn.recurrent import AbstractRecurrent
 from torchrnn.t7.classes.nngraph import graph_nodes
-from torchrnn.t7.classes.steps import fast_lstm_step, gru_step, lstm_step, mufuru_step
+from torchrnn.t7.classes.steps import fast_lstm_step, gru_step, lstm_step, mufuru_step, normalised_fast_lstm_step
 from torchrnn.t7.classes.torch_rnn import torch_rnn_lstm
 from torchrnn.t7.exporter import Exporter
 from torchrnn.t7.importer import set_buffer
@@ -92,7 +92,8 @@ def fast_lstm(node: Node) -> nn.Module:
         cell = FastLSTM(*sizes, rho_of(node), dropout=node.number("p", 0), mono=node.flag("mono"))
         node.importer.fill(cell, node, i2g.parameters() + o2g.parameters())
         return masked(node, cell)
-    cell = FastLSTM(*sizes, rho_of(node), True, norms[0].number("eps", 1e-5), norms[0].number("momentum", 0.1), True)
+    options = norms[0].number("eps", 1e-5), norms[0].number("momentum", 0.1), "weight" in norms[0]
+    cell = FastLSTM(*sizes, rho_of(node), True, *options)
     of_x, of_h, of_cell, bias = _recurrent_batch_norm(node, i2g, o2g)
     parts = [i2g, of_x, o2g, of_h, bias, of_cell]
     node.importer.fill(cell, node, [tensor for part in parts for tensor in part.parameters()])
@@ -136,10 +137,13 @@ def _all_inside(node: Node) -> list[Node]:
 
 @exports(FastLSTM)
 def _fast_lstm(exporter: Exporter, module: FastLSTM) -> TorchObject:
-    if not isinstance(module.cell_norm, nn.Identity):
-        raise exporter.error(module, "batch normalisation needs nngraph in Torch7, and is not written")
-    step, parts = fast_lstm_step(exporter, module)
-    return _cell_object(exporter, module, step, affine=True, cell2gate=True, **parts)
+    norm = module.cell_norm
+    if not isinstance(norm, BatchNormalization):
+        step, parts = fast_lstm_step(exporter, module)
+        return _cell_object(exporter, module, step, affine=True, cell2gate=True, **parts)
+    step, parts = normalised_fast_lstm_step(exporter, module)
+    options = {"eps": norm.eps, "momentum": norm.momentum, "affine": norm.weight is not None}
+    return _cell_object(exporter, module, step, cell2gate=True, **options, **parts)
 
 
 @imports("nn.GRU")

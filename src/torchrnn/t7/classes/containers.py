@@ -66,6 +66,17 @@ def _torch_sequential(exporter: Exporter, module: nn.Sequential) -> TorchObject:
     return exporter.object("nn.Sequential", module, modules=exporter.modules(module))
 
 
+@imports("nn.Concat")
+def concat(node: Node) -> nn.Module:
+    return Sequential(ConcatTable(*node.modules()), JoinTable(node.position("dimension")))
+
+
+@imports("nn.Parallel")
+def parallel(node: Node) -> nn.Module:
+    split, join = SplitTable(node.position("inputDimension")), JoinTable(node.position("outputDimension"))
+    return Sequential(split, ParallelTable(*node.modules()), join)
+
+
 @imports("nn.MapTable")
 def map_table(node: Node) -> nn.Module:
     if "module" not in node and not node.nodes():

@@ -39,7 +39,7 @@ def criterion_object(exporter: Exporter, name: str, **fields: Any) -> TorchObjec
     return made
 
 
-def _class_weights(node: Node) -> Tensor | None:
+def class_weights(node: Node) -> Tensor | None:
     # Made at once, on the CPU: it is a buffer that is computed from what is given.
     return node.tensor("weights").to("cpu") if "weights" in node else None
 
@@ -52,7 +52,7 @@ def _ignored(node: Node) -> int:
 @imports("nn.ClassNLLCriterion")
 def class_nll(node: Node) -> nn.Module:
     with torch.device("cpu"):
-        return ClassNLLCriterion(_class_weights(node), node.flag("sizeAverage", default=True), _ignored(node))
+        return ClassNLLCriterion(class_weights(node), node.flag("sizeAverage", default=True), _ignored(node))
 
 
 @exports(ClassNLLCriterion)
@@ -74,7 +74,7 @@ def _class_nll(exporter: Exporter, module: ClassNLLCriterion) -> TorchObject:
 def cross_entropy(node: Node) -> nn.Module:
     nll = node.node("nll")
     with torch.device("cpu"):
-        return CrossEntropyCriterion(_class_weights(nll), nll.flag("sizeAverage", default=True), _ignored(nll))
+        return CrossEntropyCriterion(class_weights(nll), nll.flag("sizeAverage", default=True), _ignored(nll))
 
 
 @exports(CrossEntropyCriterion)
@@ -93,32 +93,10 @@ def _mse(exporter: Exporter, module: MSECriterion) -> TorchObject:
     return criterion_object(exporter, "nn.MSECriterion", sizeAverage=module.size_average)
 
 
-@imports("nn.AbsCriterion")
-def absolute(node: Node) -> nn.Module:
-    return ModuleCriterion(nn.L1Loss(reduction=_reduction(node)))
-
-
-@imports("nn.SmoothL1Criterion")
-def smooth_l1(node: Node) -> nn.Module:
-    return ModuleCriterion(nn.SmoothL1Loss(reduction=_reduction(node)))
-
-
-def _reduction(node: Node) -> str:
-    return "mean" if node.flag("sizeAverage", default=True) else "sum"
-
-
-@exports(nn.L1Loss, nn.SmoothL1Loss, nn.MSELoss)
-def _torch_loss(exporter: Exporter, module: nn.L1Loss | nn.SmoothL1Loss | nn.MSELoss) -> TorchObject:
-    names = {nn.L1Loss: "nn.AbsCriterion", nn.SmoothL1Loss: "nn.SmoothL1Criterion", nn.MSELoss: "nn.MSECriterion"}
-    if module.reduction not in ("mean", "sum") or getattr(module, "beta", 1) != 1:
-        raise exporter.error(module, "Torch7's takes the mean or the sum, without a beta")
-    return criterion_object(exporter, names[type(module)], sizeAverage=module.reduction == "mean")
-
-
 @imports("nn.BCECriterion")
 def bce(node: Node) -> nn.Module:
     with torch.device("cpu"):
-        return BCECriterion(_class_weights(node), node.flag("sizeAverage", default=True))
+        return BCECriterion(class_weights(node), node.flag("sizeAverage", default=True))
 
 
 @exports(BCECriterion)

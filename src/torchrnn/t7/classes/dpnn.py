@@ -11,13 +11,17 @@ from torchrnn.layers import ArgMax, CategoricalEntropy, Clip, CopyGrad, SAdd, Ze
 from torchrnn.nce import NCEModule
 from torchrnn.recurrent import AbstractRecurrent, Recursor
 from torchrnn.reinforce import (
+    BinaryClassReward,
     RecurrentAttention,
     ReinforceBernoulli,
     ReinforceCategorical,
     ReinforceGamma,
     ReinforceNormal,
     SpatialGlimpse,
+    VRClassReward,
 )
+from torchrnn.reinforce.rewards import ClassReward
+from torchrnn.t7.classes.criterions import criterion_object
 from torchrnn.t7.classes.sequences import unlifted
 from torchrnn.t7.exporter import Exporter, one_based
 from torchrnn.t7.importer import remembering, set_buffer
@@ -135,6 +139,29 @@ def _reinforce(exporter: Exporter, module: ReinforceBernoulli | ReinforceCategor
     return exporter.object(f"nn.{type(module).__name__}", module, stochastic=module.stochastic)
 
 
+@imports("nn.VRClassReward", "nn.BinaryClassReward")
+def class_reward(node: Node) -> nn.Module:
+    if "basecoeff" in node:
+        raise node.error("is of the first version, with a moving average in place of a learned baseline")
+    kind = VRClassReward if node.object.class_name == "nn.VRClassReward" else BinaryClassReward
+    options = node.number("scale", 1), node.module("criterion"), node.flag("sizeAverage", default=True)
+    network: Any = node.module("module")
+    return kind(network, *options)
+
+
+@exports(VRClassReward, BinaryClassReward)
+def _class_reward(exporter: Exporter, module: ClassReward) -> TorchObject:
+    parts = {"module": module.module, "criterion": module.criterion}
+    return criterion_object(
+        exporter,
+        f"nn.{type(module).__name__}",
+        scale=module.scale,
+        sizeAverage=module.size_average,
+        gradInput=[exporter.empty()],
+        **{name: exporter.module(part, name) for name, part in parts.items()},
+    )
+
+
 # ---------------------------------------------------------------------- attention
 
 
@@ -199,7 +226,7 @@ def nce_module(node: Node) -> nn.Module:
         unigrams = node.tensor("unigrams")
         options: dict[str, Any] = {"batch_noise": node.flag("batchnoise", default=True)}
         module = NCEModule(n_in, n_classes, node.integer("k"), unigrams, normaliser, **options)
-    set_buffer(module, "Z", torch.full_like(unigrams, normaliser)[:1].reshape(()), node)
+    set_buffer(module, "Z", torch.tensor(normaliser, dtype=unigrams.dtype, device="cpu"), node)
     module.normalized, module.log_softmax = node.flag("normalized"), node.flag("logsoftmax")
     node.importer.fill(module, node, node.parameters())
     return module

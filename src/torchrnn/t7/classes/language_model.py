@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from torchrnn.cells import RecLSTM, RecVanilla
+from torchrnn.cells import FastLSTM, RecLSTM, RecVanilla
 from torchrnn.layers import BatchNormalization, View
 from torchrnn.lm import LanguageModel
 from torchrnn.sequence import SeqLSTM, VanillaRNN
@@ -16,6 +17,9 @@ from torchrnn.t7.importer import set_buffer
 from torchrnn.t7.node import Node
 from torchrnn.t7.objects import TorchObject
 from torchrnn.t7.registry import exports, imports
+
+MODEL_TYPES = {"lstm": "lstm", "rnn": "rnn", "fastlstm": "lstm"}
+"""How the kinds of layers that torch-rnn has are called there."""
 
 
 @imports("nn.LanguageModel")
@@ -67,15 +71,19 @@ def as_character(node: Node, token: Any) -> str:
 
 @exports(LanguageModel)
 def _language_model(exporter: Exporter, module: LanguageModel) -> TorchObject:
-    config = module.config
-    if config["model_type"] not in ("lstm", "rnn"):
-        raise exporter.error(module, f"torch-rnn has no layers of the kind {config['model_type']}")
+    config = {**module.config, "model_type": MODEL_TYPES.get(module.config["model_type"])}
+    if config["model_type"] is None:
+        raise exporter.error(
+            module,
+            f"torch-rnn knew the layers 'lstm' and 'rnn', and no {module.config['model_type']!r}; write the modules "
+            "inside one by one (its lookup, layers and linear), which have counterparts in nn and rnn",
+        )
     inside = [exporter.module(module.lookup, "lookup")]
     rnns: list[TorchObject] = []
     views: dict[str, list[TorchObject]] = {"bn_view_in": [], "bn_view_out": []}
     for layer in module.layers:
-        if isinstance(layer, RecLSTM | RecVanilla):
-            rnns.append(_over_sequences(exporter, layer))
+        if isinstance(layer, RecLSTM | RecVanilla | FastLSTM):
+            rnns.append(_over_sequences(exporter, _in_order(layer) if isinstance(layer, FastLSTM) else layer))
             inside.append(rnns[-1])
         elif isinstance(layer, BatchNormalization):
             views["bn_view_in"].append(_view(exporter, 1, 1, -1))
@@ -104,6 +112,19 @@ def _language_model(exporter: Exporter, module: LanguageModel) -> TorchObject:
         batchnorm=int(config["batchnorm"]),
         vocab_size=len(tokens),
     )
+
+
+def _in_order(cell: FastLSTM) -> RecLSTM:
+    """The same function of input and state, with the gates in the order of torch-rnn."""
+
+    def by_gate(name: str) -> Tensor:
+        i, g, f, o = cell.get_parameter(name).detach().chunk(4)
+        return torch.cat([i, f, o, g])
+
+    made = RecLSTM(cell.input_size, cell.hidden_size).train(bool(cell.training))
+    made.weight = nn.Parameter(torch.cat([by_gate("i2g.weight").t(), by_gate("o2g.weight").t()]))
+    made.bias = nn.Parameter(by_gate("i2g.bias"))
+    return made
 
 
 def _over_sequences(exporter: Exporter, cell: RecLSTM | RecVanilla) -> TorchObject:

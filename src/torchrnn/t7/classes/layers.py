@@ -23,7 +23,7 @@ from torchrnn.t7.exporter import Exporter, long_storage
 from torchrnn.t7.importer import set_buffer
 from torchrnn.t7.node import Node
 from torchrnn.t7.objects import TorchObject
-from torchrnn.t7.registry import exports, imports
+from torchrnn.t7.registry import alias, exports, imports
 
 
 def filled(node: Node, module: nn.Module) -> nn.Module:
@@ -107,6 +107,13 @@ def _add(exporter: Exporter, module: Add) -> TorchObject:
     return exporter.with_parameters("nn.Add", module, scalar=module.scalar or None, _ones=ones)
 
 
+@imports("nn.CAdd")
+def c_add(node: Node) -> nn.Module:
+    if 1 in node.tensor("bias").shape:
+        raise node.error("has a size of 1 that is spread over a whole dimension, which Add does not do")
+    return filled(node, Add(*node.tensor("bias").shape))
+
+
 @imports("nn.CMul")
 def c_mul(node: Node) -> nn.Module:
     return filled(node, CMul(*node.tensor("weight").shape))
@@ -169,14 +176,27 @@ def _normalize(exporter: Exporter, module: Normalize) -> TorchObject:
     return exporter.object("nn.Normalize", module, p=module.p, eps=module.eps)
 
 
-@imports("nn.BatchNormalization")
+NORMALIZATIONS: dict[str, type[BatchNormalization | nn.BatchNorm2d | nn.BatchNorm3d]] = {
+    "nn.BatchNormalization": BatchNormalization,
+    "nn.SpatialBatchNormalization": nn.BatchNorm2d,
+    "nn.VolumetricBatchNormalization": nn.BatchNorm3d,
+}
+
+
+@imports(*NORMALIZATIONS)
 def batch_normalization(node: Node) -> nn.Module:
     mean = node.tensor("running_mean")
     options = node.number("eps", 1e-5), node.number("momentum", 0.1), "weight" in node
-    module = BatchNormalization(mean.numel(), *options)
+    module = NORMALIZATIONS[node.object.class_name.replace("cudnn.", "nn.")](mean.numel(), *options)
     set_buffer(module, "running_mean", mean, node)
     set_buffer(module, "running_var", _running_variance(node, module.eps), node)
+    if "num_batches_tracked" in module._buffers:
+        module._buffers["num_batches_tracked"] = torch.tensor(0, device="cpu")
     return filled(node, module)
+
+
+for name in NORMALIZATIONS:
+    alias(name, name.replace("nn.", "cudnn."))
 
 
 def _running_variance(node: Node, eps: float) -> Tensor:
@@ -186,29 +206,17 @@ def _running_variance(node: Node, eps: float) -> Tensor:
     return node.tensor("running_std").pow(-2) - eps
 
 
-@exports(BatchNormalization)
-def _batch_normalization(exporter: Exporter, module: BatchNormalization) -> TorchObject:
+@exports(BatchNormalization, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+def _batch_normalization(exporter: Exporter, module: BatchNormalization | nn.BatchNorm1d) -> TorchObject:
+    if module.running_mean is None or module.running_var is None or module.momentum is None:
+        raise exporter.error(module, "Torch7's keeps running statistics, with a momentum")
+    kinds: dict[type[nn.Module], str] = {kind: name for name, kind in NORMALIZATIONS.items()}
     return exporter.with_parameters(
-        "nn.BatchNormalization",
+        kinds.get(type(module), "nn.BatchNormalization"),
         module,
         eps=module.eps,
         momentum=module.momentum,
         affine=module.weight is not None,
-        running_mean=module.running_mean,
-        running_var=module.running_var,
-    )
-
-
-@exports(nn.BatchNorm1d)
-def _batch_norm_1d(exporter: Exporter, module: nn.BatchNorm1d) -> TorchObject:
-    if module.running_mean is None or module.running_var is None or module.momentum is None:
-        raise exporter.error(module, "Torch7's keeps running statistics, with a momentum")
-    return exporter.with_parameters(
-        "nn.BatchNormalization",
-        module,
-        eps=module.eps,
-        momentum=module.momentum,
-        affine=module.affine,
         running_mean=module.running_mean,
         running_var=module.running_var,
     )

@@ -171,38 +171,26 @@ def mask_fields(n_input_dims: int | None) -> dict[str, Any]:
 # ---------------------------------------------------------------------- torch/rnn's cells with one weight
 
 
-@imports("nn.StepLSTM")
-def step_lstm(node: Node) -> nn.Module:
-    module = StepLSTM(*lstm_sizes(node))
+@imports("nn.StepLSTM", "nn.StepGRU")
+def step_module(node: Node) -> nn.Module:
+    module = StepLSTM(*lstm_sizes(node)) if _is_lstm(node) else StepGRU(*gru_sizes(node))
     node.importer.fill(module, node, node.parameters())
     _mask_step(node, module.cell)
     return module
 
 
-@imports("nn.RecLSTM")
-def rec_lstm(node: Node) -> nn.Module:
+@imports("nn.RecLSTM", "nn.RecGRU")
+def rec_module(node: Node) -> nn.Module:
     step = step_of(node)
-    cell = RecLSTM(*lstm_sizes(step), rho_of(node))
+    rho = rho_of(node)
+    cell = RecLSTM(*lstm_sizes(step), rho) if _is_lstm(node) else RecGRU(*gru_sizes(step), rho)
     node.importer.fill(cell, node, step.parameters())
     _mask_step(step, cell)
     return cell
 
 
-@imports("nn.StepGRU")
-def step_gru(node: Node) -> nn.Module:
-    module = StepGRU(*gru_sizes(node))
-    node.importer.fill(module, node, node.parameters())
-    _mask_step(node, module.cell)
-    return module
-
-
-@imports("nn.RecGRU")
-def rec_gru(node: Node) -> nn.Module:
-    step = step_of(node)
-    cell = RecGRU(*gru_sizes(step), rho_of(node))
-    node.importer.fill(cell, node, step.parameters())
-    _mask_step(step, cell)
-    return cell
+def _is_lstm(node: Node) -> bool:
+    return node.object.class_name.endswith("LSTM")
 
 
 def _mask_step(step: Node, cell: AbstractRecurrent) -> None:
@@ -210,27 +198,14 @@ def _mask_step(step: Node, cell: AbstractRecurrent) -> None:
         cell.mask_zero(mask_dims(step))
 
 
-@exports(StepLSTM)
-def _step_lstm(exporter: Exporter, module: StepLSTM) -> TorchObject:
-    return step_object(exporter, "nn.StepLSTM", module.cell)
+@exports(StepLSTM, StepGRU)
+def _step_module(exporter: Exporter, module: StepLSTM | StepGRU) -> TorchObject:
+    return step_object(exporter, f"nn.{type(module).__name__}", module.cell)
 
 
-@exports(StepGRU)
-def _step_gru(exporter: Exporter, module: StepGRU) -> TorchObject:
-    return step_object(exporter, "nn.StepGRU", module.cell)
-
-
-@exports(RecLSTM)
-def _rec_lstm(exporter: Exporter, module: RecLSTM) -> TorchObject:
-    return _rec_object(exporter, module, step_object(exporter, "nn.StepLSTM", module))
-
-
-@exports(RecGRU)
-def _rec_gru(exporter: Exporter, module: RecGRU) -> TorchObject:
-    return _rec_object(exporter, module, step_object(exporter, "nn.StepGRU", module))
-
-
-def _rec_object(exporter: Exporter, cell: RecLSTM | RecGRU, step: TorchObject) -> TorchObject:
+@exports(RecLSTM, RecGRU)
+def _rec_module(exporter: Exporter, cell: RecLSTM | RecGRU) -> TorchObject:
+    step = step_object(exporter, "nn.StepLSTM" if isinstance(cell, RecLSTM) else "nn.StepGRU", cell)
     names = ("inputsize", "outputsize", "hiddensize")
     sizes = {name: step.fields[name] for name in names if name in step.fields}
     tables: dict[str, Any] = {"cells": [], "gradCells": [], "zeroCell": exporter.empty()} if len(sizes) == 3 else {}

@@ -23,6 +23,7 @@ from torchrnn.sequence import (
     SeqLSTMP,
     SeqReverseSequence,
     Sequencer,
+    VariableLength,
 )
 from torchrnn.sequence.both_directions import BothDirections
 from torchrnn.t7.classes.cells import mask_dims
@@ -217,6 +218,21 @@ def _expected(node: Node, nodes: list[Node], count: int) -> list[Node]:
     if len(nodes) != count:
         raise node.error(f"expected {count} modules inside; got {len(nodes)}")
     return nodes
+
+
+# ---------------------------------------------------------------------- samples of different lengths
+
+
+@imports("nn.VariableLength")
+def variable_length(node: Node) -> nn.Module:
+    inside: Any = node.only_module()
+    return VariableLength(inside, node.flag("lastOnly"))
+
+
+@exports(VariableLength)
+def _variable_length(exporter: Exporter, module: VariableLength) -> TorchObject:
+    inside = exporter.module(module.module, "module")
+    return exporter.object("nn.VariableLength", module, modules=[inside], lastOnly=module.last_only, gradInput=[])
 
 
 # ---------------------------------------------------------------------- reversing

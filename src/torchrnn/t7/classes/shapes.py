@@ -24,6 +24,7 @@ from torchrnn.layers import (
 from torchrnn.t7.exporter import Exporter, long_storage, one_based
 from torchrnn.t7.node import Node
 from torchrnn.t7.objects import TorchObject
+from torchrnn.t7.padding import Padding
 from torchrnn.t7.registry import exports, imports, same
 
 same("nn.Copy", nn.Identity)
@@ -70,6 +71,11 @@ def _transpose(exporter: Exporter, module: Transpose) -> TorchObject:
 @imports("nn.View")
 def view(node: Node) -> nn.Module:
     return View(*node.sizes("size"), n_input_dims=node.integer("numInputDims", None))
+
+
+@imports("nn.Collapse")
+def collapse(node: Node) -> nn.Module:
+    return View(-1, n_input_dims=node.integer("nInputDim"))
 
 
 @exports(View)
@@ -129,6 +135,22 @@ def replicate(node: Node) -> nn.Module:
 def _replicate(exporter: Exporter, module: Replicate) -> TorchObject:
     dims = {"dim": one_based(module.dim), "ndim": module.n_input_dims}
     return exporter.object("nn.Replicate", module, nfeatures=module.n, **dims)
+
+
+@imports("nn.Padding")
+def padding(node: Node) -> nn.Module:
+    if node.integer("index", 1) != 1:
+        raise node.error("pads in the middle of a dimension, which ours does not")
+    dims = node.integer("nInputDim", None)
+    return Padding(node.position("dim"), node.integer("pad"), dims, node.number("value", 0))
+
+
+@exports(Padding)
+def _padding(exporter: Exporter, module: Padding) -> TorchObject:
+    if module.dim < 0:
+        raise exporter.error(module, "Torch7's Padding takes no negative dimensions")
+    dims = {"dim": module.dim + 1, "nInputDim": module.n_input_dims, "index": 1, "outputSize": long_storage([])}
+    return exporter.object("nn.Padding", module, pad=module.pad, value=module.value, **dims)
 
 
 @imports("nn.Sum", "nn.Mean", "nn.Max", "nn.Min")

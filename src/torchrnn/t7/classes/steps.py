@@ -31,6 +31,7 @@ from torchrnn.layers import (
     Unsqueeze,
     View,
 )
+from torchrnn.t7.classes.graph_export import wired
 from torchrnn.t7.exporter import Exporter
 from torchrnn.t7.objects import TorchObject
 from torchrnn.t7.softmax import SoftMax
@@ -116,6 +117,41 @@ def fast_lstm_step(exporter: Exporter, cell: FastLSTM) -> tuple[TorchObject, dic
         FlattenTable(),
         lua.concat(output, SelectTable(0)),
     )
+    return step, {"i2g": i2g, "o2g": o2g}
+
+
+def normalised_fast_lstm_step(exporter: Exporter, cell: FastLSTM) -> tuple[TorchObject, dict[str, TorchObject]]:
+    """The same with batch normalisation, which Lua wires as a graph; with the names that it gives the nodes."""
+    lua = Lua(exporter)
+    of_x, of_h = (list(part.children()) for part in (cell.i2g, cell.o2g))
+    i2g, o2g = lua.part(of_x[0]), lua.no_bias(of_h[0])
+    parts: list[tuple[Part, list[int]]] = [
+        (nn.Identity(), [-1]),
+        (i2g, [0]),
+        (of_x[1], [1]),
+        (nn.Identity(), [-2]),
+        (o2g, [3]),
+        (of_h[1], [4]),
+        (of_h[2], [5]),
+        (CAddTable(), [2, 6]),
+        (Reshape(4, cell.hidden_size), [7]),
+        (SplitTable(1), [8]),
+        *((SelectTable(gate), [9]) for gate in range(4)),
+        (nn.Sigmoid(), [10]),
+        (nn.Tanh(), [11]),
+        (nn.Sigmoid(), [12]),
+        (nn.Sigmoid(), [13]),
+        (nn.Identity(), [-3]),
+        (CMulTable(), [16, 18]),
+        (CMulTable(), [14, 15]),
+        (CAddTable(), [19, 20]),
+        (cell.cell_norm, [21]),
+        (nn.Tanh(), [22]),
+        (CMulTable(), [17, 23]),
+    ]
+    step = wired(exporter, [lua.part(part) for part, _ in parts], [taken for _, taken in parts], [24, 21], 3)
+    for position, name in {1: "i2h", 2: "bn_wx", 4: "h2h", 5: "bn_wh", 22: "bn_c"}.items():
+        step.fields["forwardnodes"][position - len(parts) - 1].fields["data"]["annotations"]["name"] = name
     return step, {"i2g": i2g, "o2g": o2g}
 
 
