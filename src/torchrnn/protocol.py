@@ -30,6 +30,9 @@ class ExplicitProtocol(nn.Module):
     rho: int = DEFAULT_RHO
     """How many steps, or calls, are kept for backward."""
 
+    REMEMBERED: frozenset[str] = frozenset({"_tape", "_online", "_is_flat"})
+    """Attributes that are about calls, and no part of what a step computes: the native engine leaves them aside."""
+
     _tape: Tape | None = None
     _online: bool = False
     _is_flat: bool = False

@@ -16,6 +16,8 @@ from torchrnn.tree import Tree
 class Nesting(AbstractRecurrent):
     """A recurrent module that is made of others: the recurrent ones inside are stepped with it."""
 
+    REMEMBERED = AbstractRecurrent.REMEMBERED | {"_found"}
+
     _found: list[AbstractRecurrent] | None = None
 
     def sequence(

@@ -30,10 +30,17 @@ class Remembering(Module):
     """The memory of a recurrent module; `AbstractRecurrent` adds the steps."""
 
     is_recurrent = True
-    REMEMBERED = frozenset(
-        {"_state", "_segments", "_batch_size", "_state_is_set", "_state_versions", "_was_going_back"}
-    )
-    """What a step changes; after a sequence that the native engine ran, `AbstractRecurrent` sees to it."""
+    REMEMBERED = Module.REMEMBERED | {
+        "_state",
+        "_start_state",
+        "_segments",
+        "_batch_size",
+        "_state_is_set",
+        "_was_going_back",
+        "_state_versions",
+        "_given_state_gradients",
+        "_rows_to_forget",
+    }
 
     def __init__(self, rho: int = DEFAULT_RHO) -> None:
         super().__init__()
@@ -49,8 +56,8 @@ class Remembering(Module):
         self._rows_to_forget: Tensor | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("_state", "_start_state"):
-            # A Parameter may be a state without becoming a parameter here.
+        if name in self.REMEMBERED:
+            # A Parameter may be a state without becoming a parameter here; and it is faster.
             object.__setattr__(self, name, value)
         elif name in LISTED and isinstance(value, nn.Module | nn.Parameter):
             raise ValueError(

@@ -65,5 +65,5 @@ def _check_tensor(tensor: Any, what: str, dtypes: tuple[torch.dtype, ...]) -> No
         raise Unsupported(f"{what} is a {type(tensor).__name__}")
     if tensor.dtype not in dtypes:
         raise Unsupported(f"{what} is {tensor.dtype}")
-    if tensor.device.type != "cpu" or tensor.layout is not torch.strided:
+    if not tensor.is_cpu or tensor.layout is not torch.strided:
         raise Unsupported(f"{what} is not a dense tensor on the CPU")

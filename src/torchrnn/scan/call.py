@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from torchrnn.scan.applies import check_cell, check_sequence, check_surroundings
 from torchrnn.scan.draws import draw
@@ -35,7 +34,7 @@ class Call:
     cell: Any
     places: list[tuple[dict[str, Any], str]]
     xs: list[Tensor]
-    input_spec: TreeSpec
+    input_structure: Structure
     is_list: bool
     states: list[Tensor]
     structure: Structure
@@ -50,7 +49,7 @@ class Call:
         self.xs, self.n_draws = [*self.xs, *numbers], len(numbers)
 
     def inputs_from(self, xs: list[Tensor]) -> Tree:
-        return tree_unflatten(xs, self.input_spec)
+        return self.input_structure.tree(xs)
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -60,25 +59,25 @@ class Call:
 def prepare(cell: Any, inputs: Tree, state: Tree) -> Call:
     check_surroundings()
     library()
-    xs, input_spec = _stacked_inputs(inputs)
+    xs, input_structure = _stacked_inputs(inputs)
     states, structure = take_apart(state)
     check_sequence(xs, states)
     now = signature(cell)
     check_cell(now)
     leaves = [*xs, *states, *now.tensors]
     wants_backward = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
-    plan = _plan(cell, now, xs, input_spec, states, structure, wants_backward)
-    return Call(plan, cell, now.places, xs, input_spec, isinstance(inputs, list), states, structure, now.tensors)
+    plan = _plan(cell, now, xs, input_structure, states, structure, wants_backward)
+    return Call(plan, cell, now.places, xs, input_structure, isinstance(inputs, list), states, structure, now.tensors)
 
 
-def _stacked_inputs(inputs: Tree) -> tuple[list[Tensor], TreeSpec]:
+def _stacked_inputs(inputs: Tree) -> tuple[list[Tensor], Structure]:
     """The leaves of a sequence, each (T, N, ...)."""
     if not isinstance(inputs, list):
-        return tree_flatten(inputs)
-    steps = [tree_flatten(step) for step in inputs]
+        return take_apart(inputs)
+    steps = [take_apart(step) for step in inputs]
     if not steps:
         raise Unsupported("the sequence is empty")
-    if any(spec != steps[0][1] for _, spec in steps):
+    if any(structure != steps[0][1] for _, structure in steps):
         raise Unsupported("the steps of the list are not alike")
     leaves = list(zip(*(leaves for leaves, _ in steps), strict=True))
     if any(not isinstance(x, Tensor) or x.shape != column[0].shape for column in leaves for x in column):
@@ -90,20 +89,20 @@ def _plan(
     cell: Any,
     now: Signature,
     xs: list[Tensor],
-    input_spec: TreeSpec,
+    input_structure: Structure,
     states: list[Tensor],
     structure: Structure,
     wants_backward: bool,
 ) -> Plan:
     shapes = tuple((x.shape[2:], x.dtype) for x in xs), tuple(s.shape[1:] for s in states)
-    key = (now.key, input_spec, structure, shapes, wants_backward)
+    key = (now.key, input_structure, structure, shapes, wants_backward)
     try:
         plans = _plans.setdefault(now.owner, {})
         plan = plans.get(key)
     except TypeError as e:
         raise Unsupported(f"the cell cannot be remembered ({e})") from e
     if plan is None:
-        plan = plans[key] = _new_plan(cell, now, [x[0] for x in xs], input_spec, states, structure, wants_backward)
+        plan = plans[key] = _new_plan(cell, now, [x[0] for x in xs], input_structure, states, structure, wants_backward)
     if isinstance(plan, str):
         raise Unsupported(plan)
     return plan
@@ -113,13 +112,13 @@ def _new_plan(
     cell: Any,
     now: Signature,
     step: list[Tensor],
-    input_spec: TreeSpec,
+    input_structure: Structure,
     states: list[Tensor],
     structure: Structure,
     wants_backward: bool,
 ) -> Plan | str:
     try:
-        return Plan(trace(cell, now.tensors, step, input_spec, states, structure), wants_backward)
+        return Plan(trace(cell, now.tensors, step, input_structure, states, structure), wants_backward)
     except Unsupported as reason:
         log.debug("%s runs by the reference: %s", type(cell).__name__, reason)
         return str(reason)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_map
 
 from torchrnn.scan import reference
 from torchrnn.scan.applies import check_surroundings, check_tensors
@@ -16,6 +16,7 @@ from torchrnn.scan.autograd import NativeScan, ValuesOnly
 from torchrnn.scan.call import prepare
 from torchrnn.scan.choice import chosen
 from torchrnn.scan.operations import Unsupported
+from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
 
 log = logging.getLogger("torchrnn.scan")
@@ -81,7 +82,7 @@ def explain(module: Any, input: Tree, state: Tree = None) -> str:
     if state is None and hasattr(module, "initial_state"):
         state = module.initial_state(reference.unstacked(input)[0])
     try:
-        if any(leaf is None for leaf in tree_leaves(state)):
+        if take_apart(state)[1].has_gaps:
             input, state = _second_step(module, input, state)
         prepare(module, input, state)
     except Unsupported as reason:
@@ -110,7 +111,7 @@ def _second_step(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree]:
 
 
 def _run_native(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates, first_apart: bool) -> tuple[Tree, Tree]:
-    if first_apart or any(leaf is None for leaf in tree_leaves(state)):
+    if first_apart or take_apart(state)[1].has_gaps:
         return _after_first_step(cell, inputs, state, keep_states)
     return _run_plan(cell, inputs, state, keep_states)
 
@@ -133,7 +134,7 @@ def _run_plan(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) -> 
         if plan.wants_backward and states:
             states = ValuesOnly.apply(final[0], *states)  # type: ignore[no-untyped-call]
         keep_states(call.structure.tree(states))
-    outputs = tree_unflatten(list(results[:n_outputs]), plan.trace.output_spec)
+    outputs = plan.trace.output_structure.tree(results[:n_outputs])
     if call.is_list:
         outputs = reference.unstacked(outputs)
     return outputs, call.structure.tree(final)

@@ -16,6 +16,7 @@ from torchrnn.scan.operations import Unsupported
 
 PLAIN = frozenset({bool, int, float, str, type(None), tuple, FunctionType, BuiltinFunctionType, MethodType})
 """Types of attributes that a step may read, and that are compared; a change of one is another step."""
+MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"training"}
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -37,35 +38,63 @@ class Signature:
 def signature(cell: Any) -> Signature:
     key: list[Any] = []
     owner, hooked = None, None
-    found: dict[int, tuple[Tensor, tuple[dict[str, Any], str]]] = {}
+    tensors: list[Tensor] = []
+    places: list[tuple[dict[str, Any], str]] = []
+    numbers: dict[int, int] = {}
     for part in _parts(cell):
         attributes = part.__dict__
-        key.append(type(part))
-        if not isinstance(part, nn.Module):
-            key.extend(value for value in attributes.values() if type(value) in PLAIN)
+        kind = type(part)
+        key.append(kind)
+        remembered = getattr(kind, "REMEMBERED", ())
+        is_module = isinstance(part, nn.Module)
+        for name, value in attributes.items():
+            if name not in remembered and not (is_module and name in MODULE_INTERNALS):
+                key.append(value if type(value) in PLAIN else _summary(value))
+        if not is_module:
             continue
         owner = part if owner is None else owner
         key.append(id(part))
-        key.append(attributes.get("_training", attributes.get("training")))
-        key.extend(v for name, v in attributes.items() if name[0] != "_" and type(v) in PLAIN)
         if part is not cell and any(attributes[hooks] for hooks in HOOKS):
-            hooked = type(part).__name__
+            hooked = kind.__name__
         for held in (attributes["_parameters"], attributes["_buffers"]):
             for name, tensor in held.items():
-                if tensor is not None and id(tensor) not in found:
-                    found[id(tensor)] = (tensor, (held, name))
-                    key.append(tensor.shape)
+                if tensor is None:
+                    key.append(None)
+                elif id(tensor) in numbers:
+                    key.append(numbers[id(tensor)])
                 else:
-                    key.append(None if tensor is None else list(found).index(id(tensor)))
-    tensors = [tensor for tensor, _ in found.values()]
-    places = [place for _, place in found.values()]
+                    numbers[id(tensor)] = len(tensors)
+                    tensors.append(tensor)
+                    places.append((held, name))
+                    key.append(tensor.shape)
     return Signature(tuple(key), cell if owner is None else owner, tensors, places, hooked)
 
 
+def _summary(value: Any, depth: int = 3) -> Any:
+    """What a plan may depend on in an attribute that is no plain value; of tensors only that they are there."""
+    kind = type(value)
+    if kind in PLAIN and kind is not tuple:
+        return value
+    if depth == 0 or isinstance(value, Tensor | nn.Module | set):
+        return kind
+    if isinstance(value, list | tuple):
+        return kind, *[_summary(inside, depth - 1) for inside in value]
+    if isinstance(value, dict):
+        return kind, *[(name, _summary(inside, depth - 1)) for name, inside in value.items()]
+    return (kind, _summary(vars(value), depth)) if hasattr(value, "__dict__") and not callable(value) else kind
+
+
 def _parts(cell: Any) -> Iterator[Any]:
-    """A cell, and the modules and cells in its attributes."""
+    """A cell, and the modules and cells in its attributes, each once."""
     if isinstance(cell, nn.Module):
-        yield from cell.modules()
+        seen: set[int] = set()
+        waiting = [cell]
+        while waiting:
+            module = waiting.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                waiting += [inside for inside in module.__dict__["_modules"].values() if inside is not None]
         return
     if not hasattr(cell, "__dict__"):
         raise Unsupported(f"the parameters of a {type(cell).__name__} cannot be found; make it a torch.nn.Module")
@@ -98,7 +127,7 @@ def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
 class Attributes:
     """The attributes of all parts of a cell at one moment, to see whether a step changes any.
 
-    A class names in ``REMEMBERED`` those that it changes in a step and that are seen to otherwise.
+    A class names in ``REMEMBERED`` those that are no part of what a step computes, and that are seen to otherwise.
     """
 
     def __init__(self, cell: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from torchrnn.scan.draws import Draw
 from torchrnn.scan.operations import Unsupported
@@ -31,7 +30,7 @@ class Trace:
     """The parameters and buffers."""
     outputs: list[Row]
     states: list[Row]
-    output_spec: TreeSpec
+    output_structure: Structure
     output_shapes: list[tuple[int, ...]]
     state_shapes: list[tuple[int, ...]]
     """Of one row."""
@@ -48,7 +47,7 @@ def trace(
     cell: Any,
     tensors: list[Tensor],
     inputs: list[Tensor],
-    input_spec: TreeSpec,
+    input_structure: Structure,
     states: list[Tensor],
     structure: Structure,
 ) -> Trace:
@@ -68,9 +67,9 @@ def trace(
 
     attributes = Attributes(copy)
     with torch.enable_grad(), torch.random.fork_rng(devices=[]), recorder:
-        output, after = copy.step(tree_unflatten(xs, input_spec), structure.tree(ss))
+        output, after = copy.step(input_structure.tree(xs), structure.tree(ss))
     attributes.check_unchanged()
-    ys, output_spec = tree_flatten(output)
+    ys, output_structure = take_apart(output)
     after_leaves, after_structure = take_apart(after)
     if any(isinstance(leaf, Tensor) and leaf._version for leaf in after_leaves):
         raise Unsupported("a state is changed in place")
@@ -96,7 +95,7 @@ def trace(
         tensors=known,
         outputs=[t.row_of(recorder.value_of(y), "an output") for y in ys],
         states=[t.row_of(recorder.value_of(s), "a state") for s in after_leaves],
-        output_spec=output_spec,
+        output_structure=output_structure,
         output_shapes=[tuple(y.shape[1:]) for y in ys],
         state_shapes=[tuple(s.shape[1:]) for s in ss],
         grad_inputs=rows[: len(xs)],
