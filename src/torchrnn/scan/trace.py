@@ -136,8 +136,23 @@ def _gradients(
     wanted = [source for source in sources if source.requires_grad]
     if not flow or not wanted:
         return [None] * len(sources)
+    outputs, weights = zip(*flow, strict=True)
+    end = _End.apply(weights, *outputs)  # type: ignore[no-untyped-call]
+    recorder.know(end)
     with recorder:
-        outputs, weights = zip(*flow, strict=True)
-        found = torch.autograd.grad(outputs, wanted, weights, allow_unused=True)
+        found = torch.autograd.grad(end, wanted, allow_unused=True)
     values = {id(s): None if g is None else recorder.value_of(g) for s, g in zip(wanted, found, strict=True)}
     return [values.get(id(source)) for source in sources]
+
+
+class _End(torch.autograd.Function):
+    """A number whose gradients are given: with these as its arguments, `torch.autograd.grad` would import SymPy."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: tuple[Tensor, ...], *results: Tensor) -> Tensor:
+        ctx.weights = weights
+        return results[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return None, *ctx.weights
