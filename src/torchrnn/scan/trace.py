@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from torchrnn.scan.draws import Draw
@@ -56,6 +57,19 @@ def trace(
 
     ``inputs`` and ``states`` are the leaves of one step, of which only shapes and dtypes count.
     """
+    # Hooks on saved tensors, as torch.utils.checkpoint has, are not for the tensors of a trace.
+    with saved_tensors_hooks(torch.Tensor.detach, lambda tensor: tensor):
+        return _trace(cell, tensors, inputs, input_spec, states, structure)
+
+
+def _trace(
+    cell: Any,
+    tensors: list[Tensor],
+    inputs: list[Tensor],
+    input_spec: TreeSpec,
+    states: list[Tensor],
+    structure: Structure,
+) -> Trace:
     copy, aliases = stand_in(cell, tensors)
     batch = _unused_size([*tensors, *inputs, *states])
     xs = [_leaf(example(x, batch)) for x in inputs]
