@@ -1,6 +1,9 @@
 """Recurrent networks for PyTorch: any module becomes recurrent, step by step or over whole sequences."""
 
-from torchrnn import cells, layers, layouts, recurrent, reinforce, scan, sequence, t7
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from torchrnn import cells, layers, layouts, recurrent, reinforce, scan, sequence
 from torchrnn.cells import *  # noqa: F403
 from torchrnn.layers import *  # noqa: F403
 from torchrnn.lm import LanguageModel, Vocabulary
@@ -11,7 +14,6 @@ from torchrnn.nce import AliasMultinomial, NCECriterion, NCEModule
 from torchrnn.recurrent import *  # noqa: F403
 from torchrnn.reinforce import *  # noqa: F403
 from torchrnn.sequence import *  # noqa: F403
-from torchrnn.t7 import load_t7
 from torchrnn.updates import (
     check_parameters,
     grad_param_clip,
@@ -20,6 +22,10 @@ from torchrnn.updates import (
     update_grad_parameters,
     weight_decay,
 )
+
+if TYPE_CHECKING:
+    from torchrnn import t7
+    from torchrnn.t7 import load_t7
 
 __version__ = "0.1.0"
 
@@ -47,3 +53,11 @@ __all__ = [
     "zero_rows",
 ]
 __all__ += cells.__all__ + layers.__all__ + recurrent.__all__ + reinforce.__all__ + sequence.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """What reads files of Torch7 is half of the package, and is imported when it is asked for."""
+    if name not in ("load_t7", "t7"):
+        raise AttributeError(f"module 'torchrnn' has no attribute {name!r}")
+    module = import_module("torchrnn.t7")
+    return module if name == "t7" else module.load_t7

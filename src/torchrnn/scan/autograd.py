@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from torchrnn.scan import reference
 from torchrnn.scan.call import Call
+from torchrnn.scan.choice import recomputes
 
 
 class NativeScan(torch.autograd.Function):
@@ -18,22 +20,24 @@ class NativeScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, *leaves: Tensor) -> tuple[Tensor, ...]:
         finished = call.finished = call.plan.forward(call.xs, call.states, call.tensors)
-        ctx.call = call
+        ctx.call, ctx.n_x, ctx.n_s = call, len(call.xs), len(call.states)
+        call.release()
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*leaves, finished.kept)
+        ctx.save_for_backward(*leaves, *([] if recomputes() else [finished.kept]))
         return (*finished.outputs, *finished.final)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         call: Call = ctx.call
-        *leaves, kept = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[1:])
+        saved = ctx.saved_tensors
+        xs, states, tensors = _split(saved[: len(wanted)], ctx.n_x, ctx.n_s)
         if torch.is_grad_enabled():
-            return None, *_differentiate_reference(call, leaves, grads, wanted)
-        n_x, n_outputs = len(call.xs), len(call.plan.outputs)
-        tensors = leaves[n_x + len(call.states) :]
+            return None, *_differentiate_reference(call, xs, states, tensors, grads, wanted)
+        n_outputs = len(call.plan.outputs)
         gy, gs = list(grads[:n_outputs]), list(grads[n_outputs:])
-        return None, *call.plan.backward(leaves[:n_x], kept, tensors, gy, gs, wanted)
+        kept = saved[-1] if len(saved) > len(wanted) else call.plan.forward(xs, states, tensors).kept
+        return None, *call.plan.backward(xs, kept, tensors, gy, gs, wanted)
 
 
 class ValuesOnly(torch.autograd.Function):
@@ -51,8 +55,18 @@ class ValuesOnly(torch.autograd.Function):
         )
 
 
+def _split(leaves: Sequence[Tensor], n_x: int, n_s: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Inputs, states and parameters."""
+    return list(leaves[:n_x]), list(leaves[n_x : n_x + n_s]), list(leaves[n_x + n_s :])
+
+
 def _differentiate_reference(
-    call: Call, leaves: list[Tensor], grads: tuple[Tensor | None, ...], wanted: list[bool]
+    call: Call,
+    xs: list[Tensor],
+    states: list[Tensor],
+    tensors: list[Tensor],
+    grads: tuple[Tensor | None, ...],
+    wanted: list[bool],
 ) -> list[Tensor | None]:
     """Gradients that can be differentiated again: those of the reference, run anew on the same tensors."""
     if call.n_draws:
@@ -60,20 +74,17 @@ def _differentiate_reference(
             "gradients of gradients through a step that draws random numbers: the native engine cannot draw them "
             "again; run the sequence under torchrnn.scan.use('reference')."
         )
-    n_x, n_s = len(call.xs), len(call.states)
     before = [held[name] for held, name in call.places]
     try:
-        for (held, name), tensor in zip(call.places, leaves[n_x + n_s :], strict=True):
+        for (held, name), tensor in zip(call.places, tensors, strict=True):
             held[name] = tensor
-        outputs, final = reference.scan(
-            call.cell, call.inputs_from(leaves[:n_x]), call.structure.tree(leaves[n_x : n_x + n_s])
-        )
+        outputs, final = reference.scan(call.cell, call.inputs_from(xs), call.structure.tree(states))
     finally:
         for (held, name), tensor in zip(call.places, before, strict=True):
             held[name] = tensor
     results = [*tree_leaves(outputs), *tree_leaves(final)]
     flow = [(r, g) for r, g in zip(results, grads, strict=True) if g is not None and r.requires_grad]
-    sources = [leaf for leaf, is_wanted in zip(leaves, wanted, strict=True) if is_wanted]
+    sources = [leaf for leaf, is_wanted in zip([*xs, *states, *tensors], wanted, strict=True) if is_wanted]
     outs, weights = zip(*flow, strict=True)
     found = iter(torch.autograd.grad(outs, sources, weights, create_graph=True, allow_unused=True))
     return [next(found) if is_wanted else None for is_wanted in wanted]

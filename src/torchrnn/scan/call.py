@@ -51,6 +51,10 @@ class Call:
     def inputs_from(self, xs: list[Tensor]) -> Tree:
         return self.input_structure.tree(xs)
 
+    def release(self) -> None:
+        """Let go of the tensors: autograd holds them, and may put them elsewhere."""
+        self.xs, self.states, self.tensors = [], [], []
+
     @property
     def leaves(self) -> list[Tensor]:
         return [*self.xs, *self.states, *self.tensors]

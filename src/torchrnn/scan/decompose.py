@@ -1,4 +1,4 @@
-"""Operators that are recorded as simpler ones: our own rules for rows, and PyTorch's for activation functions."""
+"""Operators that are recorded as simpler ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import get_decompositions
 
+from torchrnn.scan.activations import ACTIVATIONS
 from torchrnn.scan.operations import aten
 
 
@@ -86,50 +86,32 @@ def _lerp(start: Tensor, end: Tensor, weight: Any) -> Tensor:
     return result
 
 
-def _sigmoid_backward(grad: Tensor, y: Tensor) -> Tensor:
-    return grad * (y * (1 - y))
+def _addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    return x + a * b if value == 1 else x + value * (a * b)
 
 
-def _tanh_backward(grad: Tensor, y: Tensor) -> Tensor:
-    return grad * (1 - y * y)
+def _addcdiv(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    return x + a / b if value == 1 else x + value * (a / b)
 
 
-def _threshold_backward(grad: Tensor, x: Tensor, threshold: float) -> Tensor:
-    return torch.where(x <= threshold, 0.0, grad)
+def _reverse_sub(x: Tensor, other: Any, alpha: float = 1) -> Tensor:
+    return torch.sub(other, x, alpha=alpha)
 
 
-FROM_PYTORCH = [
-    aten.silu,
-    aten.silu_backward,
-    aten.softplus,
-    aten.softplus_backward,
-    aten.leaky_relu,
-    aten.leaky_relu_backward,
-    aten.elu,
-    aten.elu_backward,
-    aten.gelu,
-    aten.gelu_backward,
-    aten.hardtanh,
-    aten.hardtanh_backward,
-    aten.hardsigmoid,
-    aten.hardsigmoid_backward,
-    aten.hardswish,
-    aten.hardswish_backward,
-    aten.log_sigmoid_forward,
-    aten.log_sigmoid_backward,
-    aten.slice_backward,
-    aten.select_backward,
-    aten.addcmul,
-    aten.addcdiv,
-    aten.rsub,
-    aten.glu,
-    aten.glu_backward,
-    aten.mish,
-    aten.stack,
-]
+def _stack(tensors: list[Tensor], dim: int = 0) -> Tensor:
+    return torch.cat([tensor.unsqueeze(dim) for tensor in tensors], dim)
+
+
+def _select_backward(grad: Tensor, sizes: list[int], dim: int, index: int) -> Tensor:
+    return grad.new_zeros(sizes).select_scatter(grad, dim, index)
+
+
+def _slice_backward(grad: Tensor, sizes: list[int], dim: int, start: int, end: int, step: int) -> Tensor:
+    return grad.new_zeros(sizes).slice_scatter(grad, dim, start, end, step)
+
 
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
-    **get_decompositions(FROM_PYTORCH),
+    **ACTIVATIONS,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_layer_norm_backward.default: _layer_norm_backward,
     aten._softmax.default: _softmax,
@@ -140,7 +122,11 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.linalg_vector_norm.default: _vector_norm,
     aten.lerp.Scalar: _lerp,
     aten.lerp.Tensor: _lerp,
-    aten.sigmoid_backward.default: _sigmoid_backward,
-    aten.tanh_backward.default: _tanh_backward,
-    aten.threshold_backward.default: _threshold_backward,
+    aten.addcmul.default: _addcmul,
+    aten.addcdiv.default: _addcdiv,
+    aten.rsub.Scalar: _reverse_sub,
+    aten.rsub.Tensor: _reverse_sub,
+    aten.stack.default: _stack,
+    aten.select_backward.default: _select_backward,
+    aten.slice_backward.default: _slice_backward,
 }

@@ -14,7 +14,7 @@ from torchrnn.scan import reference
 from torchrnn.scan.applies import check_surroundings, check_tensors
 from torchrnn.scan.autograd import NativeScan, ValuesOnly
 from torchrnn.scan.call import prepare
-from torchrnn.scan.choice import chosen
+from torchrnn.scan.choice import chosen, recomputes
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
@@ -131,6 +131,8 @@ def _run_plan(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) -> 
     final = results[n_outputs:]
     if keep_states is not None:
         states = finished.states
+        if recomputes():
+            states = [state.clone() for state in states]  # the rest of the memory that they lie in is free then
         if plan.wants_backward and states:
             states = ValuesOnly.apply(final[0], *states)  # type: ignore[no-untyped-call]
         keep_states(call.structure.tree(states))

@@ -58,6 +58,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._views: Counter[int] = Counter()
         """How many known tensors lie in each storage."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch asks; to skip Dynamo would be to import it, which takes a second."""
+        return False
+
     def know(self, tensor: Tensor) -> Value:
         """Make a tensor known that comes from outside."""
         key = _place(tensor)
@@ -127,6 +132,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         functional = getattr(getattr(aten, name[:-1], None), func._overloadname, None) if name[-1] == "_" else None
         if functional is None or not isinstance(target, Tensor) or not self._is_new(target):
             raise Unsupported(f"{func} changes a tensor in place")
+        if functional in DECOMPOSITIONS:
+            with self:
+                made = self.value_of(DECOMPOSITIONS[functional](*args, **kwargs))
+            self._values[_place(target)] = made
+            return func(*args, **kwargs)
         known = self._known(args), self._known(kwargs)
         result = func(*args, **kwargs)
         self._values[_place(target)] = made = Value(target)

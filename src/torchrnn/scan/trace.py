@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from torchrnn.scan.draws import Draw
 from torchrnn.scan.operations import Unsupported
@@ -55,6 +56,19 @@ def trace(
 
     ``inputs`` and ``states`` are the leaves of one step, of which only shapes and dtypes count.
     """
+    # Hooks on saved tensors, as torch.utils.checkpoint has, are not for the tensors of a trace.
+    with saved_tensors_hooks(torch.Tensor.detach, lambda tensor: tensor):
+        return _trace(cell, tensors, inputs, input_structure, states, structure)
+
+
+def _trace(
+    cell: Any,
+    tensors: list[Tensor],
+    inputs: list[Tensor],
+    input_structure: Structure,
+    states: list[Tensor],
+    structure: Structure,
+) -> Trace:
     copy, aliases = stand_in(cell, tensors)
     batch = _unused_size([*tensors, *inputs, *states])
     xs = [_leaf(example(x, batch)) for x in inputs]
@@ -135,8 +149,23 @@ def _gradients(
     wanted = [source for source in sources if source.requires_grad]
     if not flow or not wanted:
         return [None] * len(sources)
+    outputs, weights = zip(*flow, strict=True)
+    end = _End.apply(weights, *outputs)  # type: ignore[no-untyped-call]
+    recorder.know(end)
     with recorder:
-        outputs, weights = zip(*flow, strict=True)
-        found = torch.autograd.grad(outputs, wanted, weights, allow_unused=True)
+        found = torch.autograd.grad(end, wanted, allow_unused=True)
     values = {id(s): None if g is None else recorder.value_of(g) for s, g in zip(wanted, found, strict=True)}
     return [values.get(id(source)) for source in sources]
+
+
+class _End(torch.autograd.Function):
+    """A number whose gradients are given: with these as its arguments, `torch.autograd.grad` would import SymPy."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: tuple[Tensor, ...], *results: Tensor) -> Tensor:
+        ctx.weights = weights
+        return results[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return None, *ctx.weights
