@@ -361,14 +361,15 @@ def test_sequences_of_every_form() -> None:
     assert torch.equal(scan(cell, torch.stack([x, x], -1)[..., 0], h)[0], expected)
     kept: list[Any] = []
     scan(cell, x, h, kept.append)
-    torch.testing.assert_close(kept[0], expected)
+    torch.testing.assert_close(kept[0](), expected)
 
 
 def test_states_are_views() -> None:
     cell, (x, h) = torchrnn.LSTM(4, 6), sequence()
     kept: list[Any] = []
     scan(cell, x, torchrnn.LSTMState(h, h), kept.append)
-    assert kept[0].h.untyped_storage().data_ptr() == kept[0].c.untyped_storage().data_ptr()
+    states = kept[0]()
+    assert states.h.untyped_storage().data_ptr() == states.c.untyped_storage().data_ptr()
 
 
 def test_threads_of_ones_own_and_changing_numbers_of_threads() -> None:

@@ -7,7 +7,7 @@ those states, which is then carried on to the call before: backpropagation throu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,6 @@ class Segment:
     is_cut: bool
     """Whether `initial` is a leaf of its own, so that its gradient is known."""
     outputs: Tree = None
-    states: Tree = None
-    """The states after each step."""
     final: Tree = None
     length: int = 0
     grad_inputs: Tree = None
@@ -48,15 +46,27 @@ class Segment:
     """The state that was remembered, or nothing at the start of a sequence."""
     began: Tree = None
     """The state that the first step was computed from: `initial`, with the rows begun anew that were forgotten."""
+    find_states: Callable[[], Tree] | None = None
+    """Gives the states after each step; seldom asked for."""
+
+    @property
+    def states(self) -> Tree:
+        """The states after each step."""
+        if self.find_states is None:
+            return None
+        states = self.find_states()
+        self.find_states = lambda: states
+        return states
 
     def detach(self) -> None:
         """Keep the values but not the graphs behind them."""
         self.inputs, self.initial, self.source = detached((self.inputs, self.initial, self.source))
-        self.outputs, self.states, self.final = detached((self.outputs, self.states, self.final))
+        self.outputs, states, self.final = detached((self.outputs, self.states, self.final))
+        self.find_states = lambda: states
         self.before, self.began = detached((self.before, self.began))
 
-    def keep_states(self, states: Tree) -> None:
-        self.states = states
+    def keep_states(self, find_states: Callable[[], Tree]) -> None:
+        self.find_states = find_states
 
     @property
     def last_step(self) -> int:

@@ -54,7 +54,7 @@ class RecGRU(AbstractRecurrent):
         return input.new_zeros(*input.shape[:-1], self.hidden_size)
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        w_x, w_h = self.weight.tensor_split([self.input_size])
+        w_x, w_h = self.weight.split_with_sizes([self.input_size, len(self.weight) - self.input_size])
         gates, candidate = (x @ w_x + self.bias).tensor_split([2 * self.hidden_size], dim=-1)
         w_gates, w_candidate = w_h.tensor_split([2 * self.hidden_size], dim=-1)
         r, u = torch.sigmoid(gates + h @ w_gates).chunk(2, dim=-1)

@@ -60,7 +60,7 @@ class RecLSTM(LSTMCell):
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         h, c = state
-        w_x, w_h = self.weight.tensor_split([self.input_size])
+        w_x, w_h = self.weight.split_with_sizes([self.input_size, len(self.weight) - self.input_size])
         i, f, o, g = (x @ w_x + h @ w_h + self.bias).chunk(4, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)

@@ -49,6 +49,6 @@ class RecVanilla(AbstractRecurrent):
         return input.new_zeros(*input.shape[:-1], self.hidden_size)
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        w_x, w_h = self.weight.tensor_split([self.input_size])
+        w_x, w_h = self.weight.split_with_sizes([self.input_size, len(self.weight) - self.input_size])
         h = torch.tanh(x @ w_x + h @ w_h + self.bias)
         return h, h

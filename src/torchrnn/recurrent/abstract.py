@@ -68,7 +68,8 @@ class AbstractRecurrent(Remembering):
         with self._taking([input], through_time=True) as (segment, state):
             cell, steps = self._masked([input], offset=self._steps)
             output, segment.final = cell.step(steps[0], state)
-            segment.outputs, segment.states = [output], [segment.final]
+            segment.outputs, states = [output], [segment.final]
+            segment.keep_states(lambda: states)
         return output
 
     def sequence(
@@ -101,7 +102,8 @@ class AbstractRecurrent(Remembering):
             run = reference.scan if parts and self._is_recorded() else scan
             first_apart = bool(parts) and self._has_rows_to_forget()
             segment.outputs, segment.final = run(cell, steps, state, segment.keep_states, first_apart)
-        self._tell_parts(segment.states, segment.final, len(inputs))
+        if parts:
+            self._tell_parts(segment.states, segment.final, len(inputs))
         return segment.outputs
 
     def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
@@ -114,10 +116,7 @@ class AbstractRecurrent(Remembering):
             missed = length - part._steps
             if missed <= 0:
                 continue
-            if isinstance(states, list):
-                part_states: Tree = [self.parts(state)[i][1] for state in states[-missed:]]
-            else:
-                part_states = unstacked(self.parts(states)[i][1])[-missed:]
+            part_states = [self.parts(state)[i][1] for state in unstacked(states)[-missed:]]
             part._remember_unseen(part_states, part_final, missed)
             part._tell_parts(part_states, part_final, missed)
 

@@ -276,7 +276,8 @@ class Remembering(Module):
 
     def _remember_unseen(self, states: Tree, final: Tree, length: int) -> None:
         """Remember steps that were taken elsewhere on behalf of this module, of which only the states are known."""
-        segment = Segment(self, None, None, None, self._steps, False, False, None, states, final, length)
+        segment = Segment(self, None, None, None, self._steps, False, False, final=final, length=length)
+        segment.keep_states(lambda: states)
         self._remember_segment(segment)
 
     def _has_rows_to_forget(self) -> bool:

@@ -57,7 +57,7 @@ class _Builder:
         self.graph, self.fusion, self.needed, self.order = graph, fusion, needed, order
         self.arrays: list[Array] = []
         self.homes: dict[Piece, Ref] = dict(leaves)
-        self.sums = {piece: self._array("sum", padded(piece.width)) for piece in fusion.accumulators}
+        self.sums = self._places_of_sums(list(fusion.accumulators))
         self.carried: dict[Piece, Piece] = {}
         self.copied: list[Piece] = []
         self.targets: dict[Piece, Ref] = {}
@@ -73,6 +73,16 @@ class _Builder:
                 self.homes[result] = after
         self.buffers: list[Ref] = []
         self._numbers: dict[Ref, int] = {}
+
+    def _places_of_sums(self, pieces: list[Piece]) -> dict[Piece, Ref]:
+        """Places in one array for all."""
+        array = self._array("sum", sum(padded(piece.width) for piece in pieces)) if pieces else None
+        places, column = {}, 0
+        for piece in pieces:
+            assert array is not None
+            places[piece] = Ref(array, column)
+            column += padded(piece.width)
+        return places
 
     def _array(self, kind: str, columns: int, detail: object = None) -> Array:
         array = Array(kind, columns + (PADDING if columns % 256 == 0 and columns else 0), detail=detail)
@@ -91,7 +101,7 @@ class _Builder:
                 fusion.result[piece] = self.graph.add("pointwise", (fusion.result[piece],), piece.width, "copy")
                 roots.append(fusion.result[piece])
         for piece in fusion.accumulators:
-            self.homes[fusion.accumulators[piece]] = Ref(self.sums[piece])
+            self.homes[fusion.accumulators[piece]] = self.sums[piece]
         segments = schedule(fusion, roots, self.carried, self.copied)
         self._reuse(before, segments)
         for piece in self.needed:
@@ -99,7 +109,7 @@ class _Builder:
             if result not in self.homes:
                 self.homes[result] = Ref(self._array("stack", padded(result.width)))
         code, weights = self._encode(segments)
-        sums = {piece: self.homes[accumulator].array for piece, accumulator in fusion.accumulators.items()}
+        sums = {piece: self.homes[accumulator] for piece, accumulator in fusion.accumulators.items()}
         refs = {piece: self.homes[fusion.result[piece]] for piece in self.needed}
         return Program(
             code=code,

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from torchrnn.scan import reference
 from torchrnn.scan.applies import check_surroundings, check_tensors
 from torchrnn.scan.autograd import NativeScan, ValuesOnly
-from torchrnn.scan.call import prepare
+from torchrnn.scan.call import Call, prepare
 from torchrnn.scan.choice import chosen, recomputes
 from torchrnn.scan.operations import Unsupported
+from torchrnn.scan.reference import KeepStates
 from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
 
 log = logging.getLogger("torchrnn.scan")
-KeepStates = Callable[[Tree], None] | None
 Watcher = Callable[[Any, Tree, Tree], None]
 
 _watchers: list[Watcher] = []
@@ -36,7 +37,8 @@ def scan(
         cell: any object with the method ``step(input, state) -> (output, state)``.
         inputs: a tensor (T, N, ...), a tuple of such tensors, or a list of T steps.
         state: the state before the first step.
-        keep_states: called once with the states after each step, as a list of T or stacked as the inputs are.
+        keep_states: called once, with a function that gives the states after each step, as a list of T or stacked as
+            the inputs are.
         first_apart: whether the first step is another one than those after it, so that the reference has to take it.
 
     Returns the outputs (T, N, ...), or a list of T of them where ``inputs`` is a list, and the final state.
@@ -118,7 +120,7 @@ def _run_native(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates, f
 
 def _run_plan(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) -> tuple[Tree, Tree]:
     call = prepare(cell, inputs, state)
-    plan = call.plan
+    plan, (T, N) = call.plan, call.xs[0].shape[:2]
     call.draw()
     if plan.wants_backward:
         results = NativeScan.apply(call, *call.leaves)  # type: ignore[no-untyped-call]
@@ -130,16 +132,26 @@ def _run_plan(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) -> 
     n_outputs = len(plan.outputs)
     final = results[n_outputs:]
     if keep_states is not None:
-        states = finished.states
-        if recomputes():
-            states = [state.clone() for state in states]  # the rest of the memory that they lie in is free then
-        if plan.wants_backward and states:
-            states = ValuesOnly.apply(final[0], *states)  # type: ignore[no-untyped-call]
-        keep_states(call.structure.tree(states))
+        keep_states(_states_of(call, finished.kept, T, N, final))
     outputs = plan.trace.output_structure.tree(results[:n_outputs])
     if call.is_list:
         outputs = reference.unstacked(outputs)
     return outputs, call.structure.tree(final)
+
+
+def _states_of(call: Call, kept: Tensor, T: int, N: int, final: Sequence[Tensor]) -> Callable[[], Tree]:
+    """What gives the states after each step of a call."""
+    plan, structure = call.plan, call.structure
+
+    def values(states: list[Tensor]) -> Tree:
+        if plan.wants_backward and states:
+            return structure.tree(ValuesOnly.apply(final[0], *states))  # type: ignore[no-untyped-call]
+        return structure.tree(states)
+
+    if recomputes():  # the rest of the memory that they lie in is free then
+        own = [state.clone() for state in plan.states(kept, T, N)]
+        return lambda: values(own)
+    return lambda: values(plan.states(kept, T, N))
 
 
 def _after_first_step(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) -> tuple[Tree, Tree]:
@@ -148,7 +160,7 @@ def _after_first_step(cell: Any, inputs: Tree, state: Tree, keep_states: KeepSta
     check_surroundings()
     check_tensors(tree_leaves(first))
     output, state = cell.step(first, state)
-    rest_of_states: list[Tree] = []
+    rest_of_states: list[Callable[[], Tree]] = []
     try:
         later, final = _run_plan(cell, rest, state, rest_of_states.append)
     except Unsupported:
@@ -156,7 +168,7 @@ def _after_first_step(cell: Any, inputs: Tree, state: Tree, keep_states: KeepSta
             raise
         later, final = reference.scan(cell, rest, state, rest_of_states.append)
     if keep_states is not None:
-        keep_states([state, *reference.unstacked(rest_of_states[0])])
+        keep_states(lambda: [state, *reference.unstacked(rest_of_states[0]())])
     if isinstance(inputs, list):
         return [output, *later], final
     return tree_map(lambda first, others: torch.cat([first.unsqueeze(0), others]), output, later), final

@@ -136,7 +136,8 @@ class Executor:
     ) -> tuple[dict[Array, Memory], Tensor, Tensor]:
         """Memory for a call: every array's, the kept part, and the temporary part."""
         kept, temporary = allocate(layout.kept_size), allocate(layout.temporary_size)
-        temporary[layout.sums_at : layout.workspace_at].zero_()
+        if layout.sums_at < layout.workspace_at:
+            temporary[layout.sums_at : layout.workspace_at].zero_()
         if is_cleared:
             kept.zero_()
             temporary.zero_()

@@ -57,7 +57,7 @@ class Program:
     before: list[Before]
     refs: dict[Piece, Ref]
     """What the loop leaves behind for all steps."""
-    sums: dict[Piece, Array]
+    sums: dict[Piece, Ref]
     arrays: list[Array] = field(default_factory=list)
     """The arrays that the program owns."""
     barriers: int = 0

@@ -58,7 +58,8 @@ def scan_backward_operator(
     n_outputs = len(own.outputs)
     found = own.backward(xs, kept, tensors, list(grads[:n_outputs]), list(grads[n_outputs:]), wanted)
     return [
-        torch.zeros_like(leaf) if grad is None else grad.contiguous() for leaf, grad in zip(leaves, found, strict=True)
+        torch.zeros_like(leaf) if grad is None else grad.clone(memory_format=torch.contiguous_format)
+        for leaf, grad in zip(leaves, found, strict=True)
     ]
 
 

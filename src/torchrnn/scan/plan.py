@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from torchrnn.scan.build import build
+from torchrnn.scan.carried import Carried
 from torchrnn.scan.constants import Replay, run_calls
 from torchrnn.scan.execute import Executor
 from torchrnn.scan.layout import Array, Program, Ref, padded
 from torchrnn.scan.operations import Unsupported
+from torchrnn.scan.parameter_gradients import ParameterGradients, Sum
+from torchrnn.scan.passes import Pass
 from torchrnn.scan.pieces import Cutter, Piece, propagate_cuts
 from torchrnn.scan.record import Value
-from torchrnn.scan.stacked import Memory, Multiplication, Refs, Stacked, plan_multiplications
+from torchrnn.scan.stacked import Memory, Places, Refs, plan_multiplications
 from torchrnn.scan.stages import Carry, Stages, cone, what_backward_reads, what_to_keep
 from torchrnn.scan.trace import Trace
 
@@ -28,23 +31,7 @@ class Finished:
 
     outputs: list[Tensor]
     final: list[Tensor]
-    states: list[Tensor]
-    """The states after each step, (T, N, ...)."""
     kept: Tensor
-
-
-@dataclass
-class Pass:
-    """One of the programs, ready to run."""
-
-    program: Program
-    executor: Executor
-    refs: Refs
-    """Where values lie after the loop."""
-    leaves: Refs
-    """Where values lie before it."""
-    plans: dict[Piece, list[Multiplication]]
-    before: list[tuple[Array, list[Multiplication]]]
 
 
 class Plan:
@@ -64,19 +51,16 @@ class Plan:
         wide = self._cutter.wide
         self.outputs = [wide(row) for row in trace.outputs]
         self.next_states = [wide(row) for row in trace.states]
-        self.accumulators = (
-            {
-                value: (a.kind, wide(a.left), None if a.right is None else wide(a.right), a.shape)
-                for value, a in translation.accumulators.items()
-            }
-            if wants_backward
-            else {}
-        )
+        self._sums = {
+            value: Sum(wide(a.left), None if a.right is None else wide(a.right), tuple(a.shape))
+            for value, a in (translation.accumulators.items() if wants_backward else ())
+        }
         self.grad_inputs = [None if row is None else wide(row) for row in trace.grad_inputs]
         self.grad_states = [wide(row) if row else [self._cutter.graph.number(0.0)] for row in trace.grad_states]
 
         self._replay = Replay(translation.constants)
         self._tails = Replay(translation.tails)
+        self.parameter_gradients = ParameterGradients(trace.grad_tensors, self._sums, self._tails)
         self.x_arrays = [_given_array(row) for row in self.x_rows]
         self.s_arrays = [[Array("stack", padded(p.width), more=1) for p in row] for row in self.s_rows]
         self._plan_forward()
@@ -108,28 +92,29 @@ class Plan:
                 refs.setdefault(carry.passed, passed)
         arrays = [array for row in self.s_arrays for array in row]
         kept = {*arrays, *(refs[piece].array for piece in _stored(keep, refs))} - set(self.x_arrays)
+        self._states = Carried(self.s_rows, self.s_arrays, self.trace.state_shapes)
         self.forward_pass = _pass(program, arrays, kept, refs, leaves, backwards=False)
 
     def _wanted_by_backward(self) -> Pieces:
         rows = [*self.grad_states, *(row for row in self.grad_inputs if row)]
-        for _, left, right, _ in self.accumulators.values():
-            rows += [left, right or []]
+        for each in self._sums.values():
+            rows += [each.left, each.right or []]
         return _flat(rows)
 
     def _plan_backward(self) -> None:
         self.gy_arrays = [_given_array(row) for row in self.gy_rows]
         there = self.forward_pass.executor.kept | set(self.x_arrays)
-        leaves = {piece: ref for piece, ref in self.forward_pass.refs.items() if ref.array in there}
+        leaves = {piece: ref for piece, ref in self.forward_pass.places.refs.items() if ref.array in there}
         leaves |= _refs(self.gy_rows, self.gy_arrays)
         wanted = _flat([row for row in self.grad_inputs if row])
-        groups: list[Pieces] = []
+        groups = self.parameter_gradients.together()
         sums: Pieces = []
-        for kind, left, right, _ in self.accumulators.values():
-            if kind == "outer":
-                wanted += [*left, *(right or [])]
-                groups += [row for row in (left, right or []) if len(row) > 1]
+        for each in self._sums.values():
+            if each.right is None:
+                sums += each.left
             else:
-                sums += left
+                wanted += [*each.left, *each.right]
+                groups += [each.right] if len(each.right) > 1 else []
         grads = [self._spread(row, like) for row, like in zip(self.grad_states, self.gs_rows, strict=True)]
         stages = Stages(list(_carries(self.gs_rows, grads, self._gs_arrays(set()), 1, 0)), leaves)
         late_sums = [piece for piece in dict.fromkeys(sums) if stages.of(piece) == "after"]
@@ -141,6 +126,7 @@ class Plan:
         for carry, (given, _) in carries.items():
             refs.setdefault(carry.given, given)
         arrays = [array for row in self.gs_arrays for array in row]
+        self._grad_states = Carried(self.gs_rows, self.gs_arrays, self.trace.state_shapes)
         self.backward_pass = _pass(program, arrays, set(), refs, leaves, backwards=True)
 
     def _gs_arrays(self, stacked: set[Piece]) -> list[list[Array]]:
@@ -200,38 +186,24 @@ class Plan:
         layout = run.executor.layout(T, N)
         given = {array: given_memory(x, array) for array, x in zip(self.x_arrays, xs, strict=True)}
         memory, kept, temporary = run.executor.memory(layout, given, is_cleared)
-        self._put_states(memory, self.s_rows, self.s_arrays, states, 0, N)
-        self._run_before(run, T, N, memory, values)
+        self._states.put(memory, states, 0, N)
+        run.run_before(T, N, memory, values)
         run.executor.run(T, N, layout, memory, kept, temporary, values)
-        stacked = Stacked(T, N, memory, values, run.refs, run.plans)
-        shapes = self.trace.output_shapes
+        stacked = run.stacked(T, N, memory, values)
         # Copies: what users do to an output in place must not change what is kept.
         outputs = [
             stacked.row(row).view(T, N, *shape).clone(memory_format=torch.contiguous_format)
-            for row, shape in zip(self.outputs, shapes, strict=True)
+            for row, shape in zip(self.outputs, self.trace.output_shapes, strict=True)
         ]
-        return Finished(
-            outputs=outputs,
-            final=self._get_states(memory, self.s_rows, self.s_arrays, T, N),
-            states=self.states(kept, T, N),
-            kept=kept,
-        )
+        return Finished(outputs, self._states.get(memory, T, N), kept)
 
     def kept_size(self, T: int, N: int) -> int:
         """How many floats a forward run keeps; T and N may be symbols."""
         return self.forward_pass.executor.kept_size(T, N)
 
     def states(self, kept: Tensor, T: int, N: int) -> list[Tensor]:
-        """The states after each step, views where a state is of one piece."""
-        offsets = self.forward_pass.executor.layout(T, N).offsets
-        memory = {array: Memory(kept, offset, array.columns) for array, (is_kept, offset) in offsets.items() if is_kept}
-        stacked = Stacked(T, N, memory, {}, {}, {})
-        result = []
-        for row, arrays, shape in zip(self.s_rows, self.s_arrays, self.trace.state_shapes, strict=True):
-            parts = [stacked.view(Ref(a, 0, 1), p.width) for p, a in zip(row, arrays, strict=True)]
-            joined = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-            result.append(joined.view(T, N, *shape))
-        return result
+        """The states after each step, of what a run kept."""
+        return self._states.after_each_step(self.forward_pass.kept_memory(kept, T, N), T, N)
 
     def backward(
         self,
@@ -246,91 +218,26 @@ class Plan:
         T, N = xs[0].shape[:2]
         run, values = self.backward_pass, self.values(tensors)
         layout = run.executor.layout(T, N)
-        given = {array: given_memory(x, array) for array, x in zip(self.x_arrays, xs, strict=True)}
+        given = self.forward_pass.kept_memory(kept, T, N)
+        for array, x in zip(self.x_arrays, xs, strict=True):
+            given[array] = given_memory(x, array)
         for array, row, grad in zip(self.gy_arrays, self.gy_rows, grad_outputs, strict=True):
             width = sum(piece.width for piece in row)
             given[array] = given_memory(torch.zeros(T, N, width) if grad is None else grad, array)
-        for array, (is_kept, offset) in self.forward_pass.executor.layout(T, N).offsets.items():
-            if is_kept:
-                given[array] = Memory(kept, offset, array.columns)
         memory, own_kept, temporary = run.executor.memory(layout, given)
-        self._put_states(memory, self.gs_rows, self.gs_arrays, grad_final, T, N)
-        self._run_before(run, T, N, memory, values)
+        self._grad_states.put(memory, grad_final, T, N)
+        run.run_before(T, N, memory, values)
         run.executor.run(T, N, layout, memory, own_kept, temporary, values)
-        stacked = Stacked(T, N, memory, values, run.refs, run.plans)
+        stacked = run.stacked(T, N, memory, values)
         n_x, n_s = len(xs), len(self.s_rows)
-        grads: list[Tensor | None] = []
-        n_draws = n_x - len(self.grad_inputs)
-        for pieces, x, is_wanted in zip([*self.grad_inputs, *[None] * n_draws], xs, wanted, strict=False):
-            grads.append(stacked.row(pieces).reshape(x.shape) if pieces and is_wanted else None)
-        grads += self._get_states(memory, self.gs_rows, self.gs_arrays, 0, N)
-        sums = self._sums(memory, layout.grid[0])
-        self._add_tails(values, stacked, sums, wanted[n_x + n_s :])
-        for value, is_wanted in zip(self.trace.grad_tensors, wanted[n_x + n_s :], strict=True):
-            grads.append(values[value] if value is not None and is_wanted else None)
-        return grads
-
-    def _run_before(self, run: Pass, T: int, N: int, memory: dict[Array, Memory], values: dict[Value, Tensor]) -> None:
-        """The products that are taken out of the loop."""
-        stacked = Stacked(T, N, memory, values, run.leaves, {})
-        for array, steps in run.before:
-            stacked.multiply(steps, stacked.view(Ref(array), array.columns))
-
-    def _put_states(
-        self,
-        memory: dict[Array, Memory],
-        rows: list[Pieces],
-        arrays: list[list[Array]],
-        states: list[Tensor | None] | list[Tensor],
-        step: int,
-        N: int,
-    ) -> None:
-        for row, own, state in zip(rows, arrays, states, strict=True):
-            column = 0
-            for piece, array in zip(row, own, strict=True):
-                to = _slot(memory[array], array, step, N, piece.width)
-                if state is None:
-                    to.zero_()
-                else:
-                    to.copy_(state.reshape(N, -1)[:, column : column + piece.width])
-                column += piece.width
-
-    def _get_states(
-        self, memory: dict[Array, Memory], rows: list[Pieces], arrays: list[list[Array]], step: int, N: int
-    ) -> list[Tensor]:
-        result = []
-        for row, own, shape in zip(rows, arrays, self.trace.state_shapes, strict=True):
-            parts = [_slot(memory[a], a, step, N, p.width) for p, a in zip(row, own, strict=True)]
-            joined = torch.cat(parts, 1)
-            result.append(joined if len(shape) == 1 else joined.view(N, *shape).clone())
-        return result
-
-    def _sums(self, memory: dict[Array, Memory], row_groups: int) -> dict[Piece, Tensor]:
-        """What the loop summed, over the groups of rows."""
-        sums = {}
-        for piece, array in self.backward_pass.program.sums.items():
-            own = memory[array]
-            parts = own.tensor.as_strided((row_groups, piece.width), (array.columns, 1), own.offset)
-            sums[piece] = parts.sum(0)
-        return sums
-
-    def _add_tails(
-        self, values: dict[Value, Tensor], stacked: Stacked, sums: dict[Piece, Tensor], wanted: list[bool]
-    ) -> None:
-        """The gradients of parameters: sums over the batch, and what autograd made of them."""
-        goals = [v for v, w in zip(self.trace.grad_tensors, wanted, strict=True) if v is not None and w]
-        calls = self._tails.needed(goals)
-        operands = [*goals, *(value for call in calls for value in call.operands())]
-        for value in dict.fromkeys(operands):
-            if value in self.accumulators:
-                kind, left, right, shape = self.accumulators[value]
-                if kind == "outer":
-                    assert right is not None
-                    values[value] = stacked.outer(left, right).view(shape)
-                else:
-                    parts = [sums[piece] if piece in sums else stacked.sum(piece) for piece in left]
-                    values[value] = torch.cat(parts).view(shape)
-        run_calls(calls, values)
+        draws = [None] * (n_x - len(self.grad_inputs))
+        grads: list[Tensor | None] = [
+            stacked.row(pieces).reshape(x.shape) if pieces and is_wanted else None
+            for pieces, x, is_wanted in zip([*self.grad_inputs, *draws], xs, wanted, strict=False)
+        ]
+        grads += self._grad_states.get(memory, 0, N)
+        sums = run.sums(memory, layout.grid[0])
+        return grads + self.parameter_gradients.compute(wanted[n_x + n_s :], values, stacked, sums)
 
 
 def _cut(trace: Trace) -> Cutter:
@@ -404,15 +311,8 @@ def _carries(
 def _pass(program: Program, own: list[Array], kept: set[Array], refs: Refs, leaves: Refs, backwards: bool) -> Pass:
     if any(array.kind != "stack" for array in kept):
         raise Unsupported("a value that backward needs is not there for all steps")
-    executor = Executor(program, own, kept, backwards)
     before = [(b.array, plan_multiplications(b.products, leaves)) for b in program.before]
-    return Pass(program, executor, refs, leaves, {}, before)
-
-
-def _slot(memory: Memory, array: Array, step: int, N: int, width: int) -> Tensor:
-    """A state as it lies after ``step`` steps."""
-    row = step & 1 if array.kind == "ring" else step
-    return memory.tensor.as_strided((N, width), (memory.row, 1), memory.offset + row * N * memory.row)
+    return Pass(program, Executor(program, own, kept, backwards), Places(refs), Places(leaves), before)
 
 
 def given_memory(x: Tensor, array: Array) -> Memory:

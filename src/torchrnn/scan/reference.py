@@ -13,6 +13,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
 
+KeepStates = Callable[[Callable[[], Tree]], None] | None
+
 
 class Cell(Protocol):
     """What the engine runs: one step of time, free of memory."""
@@ -24,7 +26,7 @@ def scan(
     cell: Cell,
     inputs: Tree,
     state: Tree,
-    keep_states: Callable[[Tree], None] | None = None,
+    keep_states: KeepStates = None,
     first_apart: bool = False,
 ) -> tuple[Tree, Tree]:
     """Run ``cell.step`` over a sequence: ``output[t], state = cell.step(inputs[t], state)``.
@@ -33,7 +35,8 @@ def scan(
         cell: any object with the method ``step(input, state) -> (output, state)``.
         inputs: a tensor (T, N, ...), a tuple of such tensors, or a list of T steps.
         state: the state before the first step.
-        keep_states: called once with the states after each step, as a list of T or stacked as the inputs are.
+        keep_states: called once, with a function that gives the states after each step, as a list of T or stacked as
+            the inputs are.
         first_apart: whether the first step is another one than those after it; here it makes no difference.
 
     Returns the outputs (T, N, ...), or a list of T of them where ``inputs`` is a list, and the final state.
@@ -52,7 +55,7 @@ def scan(
         outputs.append(output)
         states.append(state)
     if keep_states is not None:
-        keep_states(states)
+        keep_states(lambda: states)
     if isinstance(inputs, list):
         return outputs, state
     if not outputs:

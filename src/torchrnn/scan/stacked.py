@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +19,7 @@ Refs = dict[Piece, Ref]
 Bias = tuple[Value, tuple[int, ...], int]
 
 
-@dataclass
-class Memory:
+class Memory(NamedTuple):
     """Where an array lies: ``row`` floats from row to row, N times as many from step to step."""
 
     tensor: Tensor
@@ -27,20 +27,31 @@ class Memory:
     row: int
 
 
+class Block(NamedTuple):
+    """A part of a weight."""
+
+    weight: Value
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+    def continues(self, row: int, column: int) -> tuple[Value, int, int]:
+        return self.weight, self.row + row, self.column + column
+
+
 @dataclass
 class Multiplication:
-    """Some columns of the factors times a block of a weight, added to some columns of the result."""
+    """Some columns of the factors times blocks of weights, added to some columns of the result."""
 
     factor: Ref | Piece
     depth: int
-    weight: Value
-    first_row: int
-    first_column: int
+    blocks: list[list[Block]]
+    """Above and beside one another."""
     width: int
     to: int
-    biases: list[list[Bias]] | None
-    """For the first product of its columns: the biases of each piece of them."""
-    widths: list[int]
+    biases: list[tuple[list[Bias], int]] | None
+    """For the first product of its columns: the biases of each range of them, and its width."""
 
 
 def runs(pieces: Sequence[Piece], refs: Refs) -> list[tuple[int, int]]:
@@ -70,49 +81,86 @@ def plan_multiplications(products: list[Piece], refs: Refs) -> list[Multiplicati
     column, first = 0, 0
     while first < len(products):
         last = first + 1
-        while last < len(products) and _continues(products[last - 1], products[last]):
+        while last < len(products) and products[last - 1].width == padded(products[last - 1].width):
             last += 1
-        block, widths = products[first:last], [p.width for p in products[first:last]]
-        for start, stop in _factor_runs(factors, block[0], refs):
-            value, row, left = block[0].detail[0][start]
+        side_by_side = products[first:last]
+        width = sum(product.width for product in side_by_side)
+        for start, stop in runs(factors, refs):
             steps.append(
                 Multiplication(
                     factor=refs.get(factors[start], factors[start]),
                     depth=sum(factor.width for factor in factors[start:stop]),
-                    weight=value,
-                    first_row=row,
-                    first_column=left,
-                    width=sum(widths),
+                    blocks=[_beside(side_by_side, i, factors[i].width) for i in range(start, stop)],
+                    width=width,
                     to=column,
-                    biases=[list(p.detail[1]) for p in block] if start == 0 else None,
-                    widths=widths,
+                    biases=_biases(side_by_side) if start == 0 else None,
                 )
             )
-        column += sum(padded(width) for width in widths)
+            steps[-1].blocks = _above(steps[-1].blocks)
+        column += sum(padded(product.width) for product in side_by_side)
         first = last
     return steps
 
 
-def _continues(left: Piece, right: Piece) -> bool:
-    """Whether a product stands to the right of another, in memory and in every weight."""
-    return left.width % padded(1) == 0 and all(
-        value is other and row == other_row and column + left.width == other_column
-        for (value, row, column), (other, other_row, other_column) in zip(left.detail[0], right.detail[0], strict=True)
-    )
+def _beside(products: list[Piece], factor: int, depth: int) -> list[Block]:
+    """What a factor is multiplied by, for all products, as few blocks as can be."""
+    blocks: list[Block] = []
+    for product in products:
+        value, row, column = product.detail[0][factor]
+        if blocks and blocks[-1].continues(0, blocks[-1].columns) == (value, row, column):
+            blocks[-1] = blocks[-1]._replace(columns=blocks[-1].columns + product.width)
+        else:
+            blocks.append(Block(value, row, column, depth, product.width))
+    return blocks
 
 
-def _factor_runs(factors: Sequence[Piece], product: Piece, refs: Refs) -> list[tuple[int, int]]:
-    """Neighbouring factors that meet neighbouring rows of one weight."""
-    result = []
-    for start, stop in runs(factors, refs):
-        begin = start
-        for i in range(start + 1, stop):
-            value, row, column = product.detail[0][i - 1]
-            if product.detail[0][i] != (value, row + factors[i - 1].width, column):
-                result.append((begin, i))
-                begin = i
-        result.append((begin, stop))
-    return result
+def _above(rows: list[list[Block]]) -> list[list[Block]]:
+    """Rows of blocks, those joined that continue one another in every block."""
+    joined = rows[:1]
+    for row in rows[1:]:
+        last = joined[-1]
+        if len(row) == len(last) and all(
+            (below.weight, below.row, below.column) == above.continues(above.rows, 0) and below.columns == above.columns
+            for above, below in zip(last, row, strict=True)
+        ):
+            joined[-1] = [a._replace(rows=a.rows + b.rows) for a, b in zip(last, row, strict=True)]
+        else:
+            joined.append(row)
+    return joined
+
+
+def _biases(products: list[Piece]) -> list[tuple[list[Bias], int]]:
+    """The biases of each range of columns: of all, if those of the first go on in the others."""
+    first, offset = list(products[0].detail[1]), 0
+    for product in products:
+        if list(product.detail[1]) != [(value, shape, start + offset) for value, shape, start in first]:
+            return [(list(p.detail[1]), p.width) for p in products]
+        offset += product.width
+    return [(first, offset)]
+
+
+class Places:
+    """Where values lie, and what follows from that."""
+
+    def __init__(self, refs: Refs) -> None:
+        self.refs = refs
+        self._blocks: dict[tuple[Piece, ...], list[tuple[Ref | Piece, int]]] = {}
+        self._multiplications: dict[Piece, list[Multiplication]] = {}
+
+    def blocks(self, pieces: tuple[Piece, ...]) -> list[tuple[Ref | Piece, int]]:
+        """Pieces side by side, neighbours in memory as one, with their widths; what lies nowhere is alone."""
+        if pieces not in self._blocks:
+            self._blocks[pieces] = [
+                (self.refs.get(pieces[start], pieces[start]), sum(piece.width for piece in pieces[start:stop]))
+                for start, stop in runs(pieces, self.refs)
+            ]
+        return self._blocks[pieces]
+
+    def multiplications(self, linear: Piece) -> list[Multiplication]:
+        if linear not in self._multiplications:
+            as_before = Piece("before", linear.args, linear.width, (linear.detail, ()), -1)
+            self._multiplications[linear] = plan_multiplications([as_before], self.refs)
+        return self._multiplications[linear]
 
 
 class Stacked:
@@ -124,10 +172,10 @@ class Stacked:
         N: int,
         memory: dict[Array, Memory],
         values: dict[Value, Tensor],
-        refs: Refs,
-        plans: dict[Piece, list[Multiplication]],
+        places: Places,
     ) -> None:
-        self.T, self.N, self.memory, self.values, self.refs, self._plans = T, N, memory, values, refs, plans
+        self.T, self.N, self.memory, self.values = T, N, memory, values
+        self._places, self.refs = places, places.refs
         self._made: dict[Piece, Tensor] = {}
 
     def view(self, ref: Ref, width: int) -> Tensor:
@@ -151,11 +199,8 @@ class Stacked:
             value, shape, start = piece.detail
             return flat_constant(self.values, value, shape, start, piece.width)
         if piece.op == "linear":
-            if piece not in self._plans:
-                as_before = Piece("before", piece.args, piece.width, (piece.detail, ()), -1)
-                self._plans[piece] = plan_multiplications([as_before], self.refs)
             out = torch.empty(self.T * self.N, piece.width)
-            self.multiply(self._plans[piece], out)
+            self.multiply(self._places.multiplications(piece), out)
             return out
         args = [self.of(arg) for arg in piece.args]
         if piece.op == "pointwise":
@@ -172,12 +217,10 @@ class Stacked:
 
     def blocks(self, pieces: Sequence[Piece]) -> list[Tensor]:
         """Pieces as matrices side by side, neighbours in memory as one."""
-        result = []
-        for start, stop in runs(pieces, self.refs):
-            width = sum(piece.width for piece in pieces[start:stop])
-            ref = self.refs.get(pieces[start])
-            result.append(self._whole(pieces[start]) if ref is None else self.view(ref, width))
-        return result
+        return [
+            self._whole(place) if isinstance(place, Piece) else self.view(place, width)
+            for place, width in self._places.blocks(tuple(pieces))
+        ]
 
     def row(self, pieces: Sequence[Piece]) -> Tensor:
         """A whole row of pieces, (T, N, width)."""
@@ -190,9 +233,12 @@ class Stacked:
 
     def outer(self, left: Sequence[Piece], right: Sequence[Piece]) -> Tensor:
         """The sum over all steps and rows of the outer products of two rows."""
+        lefts, rights = self.blocks(left), self.blocks(right)
+        if len(lefts) == len(rights) == 1:
+            return torch.mm(lefts[0].t(), rights[0])
         out = torch.empty(sum(p.width for p in left), sum(p.width for p in right))
-        rights, i = self.blocks(right), 0
-        for a in self.blocks(left):
+        i = 0
+        for a in lefts:
             j = 0
             for b in rights:
                 torch.mm(a.t(), b, out=out[i : i + a.shape[1], j : j + b.shape[1]])
@@ -204,38 +250,43 @@ class Stacked:
         for step in steps:
             factor = step.factor
             a = self.view(factor, step.depth) if isinstance(factor, Ref) else self._whole(factor)
-            weight = self.values[step.weight]
-            weight = weight.unsqueeze(1) if weight.dim() == 1 else weight
-            if weight.shape != (step.depth, step.width):
-                rows = slice(step.first_row, step.first_row + step.depth)
-                weight = weight[rows, step.first_column : step.first_column + step.width]
+            weight = self._weight(step)
             to = out[:, step.to : step.to + step.width]
             if step.biases is None:
                 to.addmm_(a, weight)
-            elif any(step.biases):
-                torch.addmm(self._bias(step), a, weight, out=to)
+            elif any(biases for biases, _ in step.biases):
+                torch.addmm(self._bias(step.biases), a, weight, out=to)
             else:
                 torch.mm(a, weight, out=to)
 
-    def _bias(self, step: Multiplication) -> Tensor:
-        """The sums of the biases of each piece, side by side; whole ones if they lie like that already."""
-        assert step.biases is not None
-        first = step.biases[0]
-        starts = [sum(step.widths[:i]) for i in range(len(step.widths))]
-        if all(
-            biases == [(value, shape, start + offset) for value, shape, start in first]
-            for biases, offset in zip(step.biases, starts, strict=True)
-        ):
-            parts = [(first, step.width)]
-        else:
-            parts = list(zip(step.biases, step.widths, strict=True))
+    def _weight(self, step: Multiplication) -> Tensor:
+        rows = [_joined_columns([self._block(block) for block in row]) for row in step.blocks]
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+    def _block(self, block: Block) -> Tensor:
+        weight, row, column, rows, columns = block
+        whole = self.values[weight]
+        whole = whole.unsqueeze(1) if whole.dim() == 1 else whole
+        if whole.shape == (rows, columns):
+            return whole
+        return whole[row : row + rows, column : column + columns]
+
+    def _bias(self, ranges: list[tuple[list[Bias], int]]) -> Tensor:
+        """The sums of the biases of each range of columns, side by side."""
         summed = []
-        for biases, width in parts:
-            terms = [flat_constant(self.values, value, shape, start, width) for value, shape, start in biases] or [
-                torch.zeros(width)
-            ]
-            summed.append(sum(terms[1:], terms[0]))
+        for biases, width in ranges:
+            terms = [flat_constant(self.values, value, shape, start, width) for value, shape, start in biases]
+            summed.append(sum(terms[1:], terms[0]) if terms else torch.zeros(width))
         return summed[0] if len(summed) == 1 else torch.cat(summed)
+
+
+def _joined_columns(blocks: list[Tensor]) -> Tensor:
+    """Matrices side by side; transposed ones, as weights of linear layers are, are joined as they lie."""
+    if len(blocks) == 1:
+        return blocks[0]
+    if all(block.stride(0) == 1 for block in blocks):
+        return torch.cat([block.t() for block in blocks]).t()
+    return torch.cat(blocks, 1)
 
 
 def _in_order(root: Piece, refs: Refs, made: dict[Piece, Tensor]) -> list[Piece]:
