@@ -54,12 +54,17 @@ def signature(cell: Any) -> Signature:
             for name, tensor in held.items():
                 if tensor is not None and id(tensor) not in found:
                     found[id(tensor)] = (tensor, (held, name))
-                    key.append(tensor.shape)
+                    key += (tensor.shape, _may_have_gradient(tensor))
                 else:
                     key.append(None if tensor is None else list(found).index(id(tensor)))
     tensors = [tensor for tensor, _ in found.values()]
     places = [place for _, place in found.values()]
     return Signature(tuple(key), cell if owner is None else owner, tensors, places, hooked)
+
+
+def _may_have_gradient(tensor: Tensor) -> bool:
+    """Whether a step is planned with the gradient of a tensor: parameters may be frozen and thawed at any time."""
+    return tensor.is_floating_point() and (isinstance(tensor, nn.Parameter) or tensor.requires_grad)
 
 
 def _parts(cell: Any) -> Iterator[Any]:
@@ -83,7 +88,7 @@ def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
     These share the memory of the originals. What modules remember of earlier calls is no part of a step.
     """
     with torch.no_grad():
-        aliases = [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in tensors]
+        aliases = [tensor.detach().requires_grad_(_may_have_gradient(tensor)) for tensor in tensors]
     memo: dict[int, Any] = {id(tensor): alias for tensor, alias in zip(tensors, aliases, strict=True)}
     try:
         double = copy.deepcopy(cell, memo)
