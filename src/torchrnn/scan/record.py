@@ -58,6 +58,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._views: Counter[int] = Counter()
         """How many known tensors lie in each storage."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keep PyTorch from importing its whole compiler, for a second or two, only to tell it to stay away.
+
+        While it compiles, nothing is traced (`check_surroundings`).
+        """
+        return False
+
     def know(self, tensor: Tensor) -> Value:
         """Make a tensor known that comes from outside."""
         key = _place(tensor)
