@@ -73,15 +73,17 @@ class Worker {
         now(program.widths.size()), local(aligned_floats(program.n_locals * LOCAL_SIZE + PADDING)) {}
 
   void run_all_steps() {
-    for (int64_t i = 0; i < run.steps; i++) {
-      find_buffers(run.backwards ? run.steps - 1 - i : i);
-      for (const Stage& stage : program.stages) switch (stage.kind) {
-          case PRODUCT: multiply(products[stage.index]); break;
-          case POINTWISE: compute(program.pointwise[stage.index]); break;
-          case REDUCE: reduce(program.reductions[stage.index]); break;
-          case BARRIER: barrier.wait(); break;
-        }
-    }
+    for (int64_t i = 0; i < run.steps; i++) run_step(run.backwards ? run.steps - 1 - i : i);
+  }
+
+  void run_step(int64_t t) {
+    find_buffers(t);
+    for (const Stage& stage : program.stages) switch (stage.kind) {
+        case PRODUCT: multiply(products[stage.index]); break;
+        case POINTWISE: compute(program.pointwise[stage.index]); break;
+        case REDUCE: reduce(program.reductions[stage.index]); break;
+        case BARRIER: barrier.wait(); break;
+      }
   }
 
  private:
@@ -276,3 +278,5 @@ EXPORT void engine_run(const Run* given) {
   pack(run, products, 0, 0, 1);
   Worker(run, products, 0, 0, 1, 1, alone).run_all_steps();
 }
+
+#include "stepper.h"

@@ -32,6 +32,8 @@ static inline Vector splat(float x) { return x - Vector{}; }
 static inline Vector one_where(Integers condition) { return condition ? splat(1.f) : splat(0.f); }
 static inline Vector absolute(Vector x) { return (Vector)((Integers)x & 0x7fffffff); }
 
+static inline Vector with_sign_of(Vector size, Vector x) { return (Vector)((Integers)size | ((Integers)x & (int32_t)0x80000000)); }
+
 static inline float sum_of_lanes(Vector x) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps((__m512)x);
@@ -110,8 +112,8 @@ static inline Vector exponential(Vector x) { return exponential_within(clamp(x, 
 static inline Vector sigmoid(Vector x) { return reciprocal(1.f + exponential_within(clamp(-x, -104.f, 87.f))); }
 
 // x P(x^2) / Q(x^2), from which tanh differs by a few ulp.
-static inline Vector hyperbolic_tangent(Vector x) {
-  x = clamp(x, -7.90531110763549805f, 7.90531110763549805f);  // where it is 1 in single precision
+static inline Vector hyperbolic_tangent(Vector whole) {
+  Vector x = clamp(whole, -7.90531110763549805f, 7.90531110763549805f);
   Vector z = x * x;
   Vector p = -2.76076847742355e-16f * z + 2.00018790482477e-13f;
   p = p * z - 8.60467152213735e-11f;
@@ -122,5 +124,6 @@ static inline Vector hyperbolic_tangent(Vector x) {
   Vector q = 1.19825839466702e-06f * z + 1.18534705686654e-04f;
   q = q * z + 2.26843463243900e-03f;
   q = q * z + 4.89352518554385e-03f;
-  return x * p * reciprocal(q);
+  Vector y = x * p * reciprocal(q);
+  return absolute(whole) > 9.02f ? with_sign_of(splat(1.f), whole) : y;  // exactly 1, as 1 - tanh^2 has to be 0 there
 }

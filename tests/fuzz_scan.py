@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from torchrnn.scan import execute, explain, scan, use
+from torchrnn.scan import Stepper, execute, explain, scan, stepping, unstacked, use
 
 TOLERANCE = 1e-5
 AMPLIFIED = 30
@@ -144,6 +144,13 @@ def results(
     return [*(m.detach() for m in made), *torch.autograd.grad(outs, sources, weights, allow_unused=True)]
 
 
+def stepped(cell: RandomCell, inputs: object, states: tuple[Tensor, ...]) -> list[Tensor]:
+    """Outputs and final states, by steps that come one by one."""
+    stepper = Stepper(cell, states)
+    outputs = zip(*(tree_leaves(stepper(x)) for x in unstacked(inputs)), strict=True)
+    return [*map(torch.stack, outputs), *tree_leaves(stepper.state)]
+
+
 def error(got: list[Tensor | None], expected: list[Tensor | None]) -> float:
     """The largest difference, relative to the largest value of each tensor."""
     worst = 0.0
@@ -168,8 +175,10 @@ def run_seed(seed: int) -> tuple[str, float, float]:
     native, expected = results(cell, inputs, states, "auto", seed), results(cell, inputs, states, "reference", seed)
     with torch.no_grad():
         made = tree_leaves(scan(cell, inputs, states))
+    steps = stepped(cell, inputs, states)
     exact = results(copy.deepcopy(cell).double(), *_double((inputs, states)), "reference", seed)
-    return how, max(error(native, exact), error(made, exact[: len(made)])), error(expected, exact)
+    errors = [error(native, exact), *(error(forward, exact[: len(made)]) for forward in (made, steps))]
+    return how, max(errors), error(expected, exact)
 
 
 def _double(tree: object) -> object:
@@ -182,14 +191,14 @@ def _double(tree: object) -> object:
 @contextlib.contextmanager
 def poisoned(grid: tuple[int, int] | None = None) -> Iterator[None]:
     """Memory full of NaN, and a grid of threads of one's choice."""
-    allocate, choose_grid = execute.allocate, execute.choose_grid
-    execute.allocate = lambda n: torch.full((n,), float("nan"))
+    allocate, choose_grid, for_steps = execute.allocate, execute.choose_grid, stepping.allocate
+    execute.allocate = stepping.allocate = lambda n: torch.full((n,), float("nan"))
     if grid is not None:
         execute.choose_grid = lambda N, n_weights: grid
     try:
         yield
     finally:
-        execute.allocate, execute.choose_grid = allocate, choose_grid
+        execute.allocate, execute.choose_grid, stepping.allocate = allocate, choose_grid, for_steps
 
 
 def main(first: int, last: int, *grid: int) -> int:

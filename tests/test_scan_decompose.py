@@ -67,7 +67,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "slice": lambda x: x[:, 3:7] * x[:, -4:],
 }
 WITH_PARAMETERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:], x.new_ones(x.shape[-1]), x.new_ones(x.shape[-1]), 0.1)
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:], x.new_ones(x.shape[-1]), x.new_ones(x.shape[-1]), 0.1),
+    "batch_norm": lambda x: F.batch_norm(x, *[number + x.new_zeros(x.shape[-1]) for number in (0.5, 2.0, 3.0, 1.0)]),
 }
 
 

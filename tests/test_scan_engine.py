@@ -439,3 +439,15 @@ def test_without_the_library_the_reference_runs(monkeypatch: pytest.MonkeyPatch,
         assert scan(cell, x, h)[0].shape == (5, 3, 6)
     finally:
         native.library.cache_clear()
+
+
+@pytest.mark.parametrize("make", [torchrnn.FastLSTM, torchrnn.SeqLSTM, torchrnn.GRU])
+def test_a_first_call_without_gradients_is_native(make: Any) -> None:
+    net, x = make(4, 6), torch.randn(5, 3, 4)
+    net = net if make is torchrnn.SeqLSTM else torchrnn.Sequencer(net)
+    with torch.no_grad():
+        assert explain(net, x) == "native"
+        with use("native"):
+            native = net(x)
+        with use("reference"):
+            assert_near(native, net(x))

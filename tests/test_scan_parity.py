@@ -164,7 +164,7 @@ def test_one_plan_serves_every_length_and_batch() -> None:
 
 
 def test_kernels_against_their_definitions() -> None:
-    """sigmoid, tanh and exp within 4 ulp, with NaN, infinities, denormals and large arguments."""
+    """sigmoid, tanh and exp within 4 ulp or 1e-6, with NaN, infinities, denormals and large arguments."""
     edges = [0.0, -0.0, 1e-45, -1e-40, 1e-8, -1e-8, 0.625, -0.625, 17.0, 88.0, -88.0, 100.0, -100.0, 104.0, 1e30, -1e30]
     edges += [float("inf"), -float("inf"), float("nan")]
     x = torch.cat([torch.tensor(edges), torch.randn(4000), 20 * torch.randn(4000), torch.linspace(-110, 110, 8001)])
@@ -180,7 +180,10 @@ def test_kernels_against_their_definitions() -> None:
         expected = exact.float()
         ulp = (torch.nextafter(expected.abs(), torch.tensor(float("inf"))) - expected.abs()).double()
         finite = expected.isfinite() & (expected.abs() > 1e-37)
-        assert ((got.double() - exact).abs() <= 4 * ulp)[finite].all(), function
+        allowed = torch.maximum(4 * ulp, 1e-6 * exact.abs())
+        assert ((got.double() - exact).abs() <= allowed)[finite].all(), function
+        if function is torch.tanh:
+            assert (got[x.abs() > 10].abs() == 1).all()
         assert torch.equal(got.isnan(), expected.isnan())
         assert torch.equal(got[expected.isinf()], expected[expected.isinf()])
         assert (got[expected.abs() <= 1e-37].abs() <= 1.2e-37).all()

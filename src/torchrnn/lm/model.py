@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from torchrnn.cells import FastLSTM, RecGRU, RecLSTM, RecVanilla
 from torchrnn.checks import require_count, require_tensor
 from torchrnn.layers import BatchNormalization, LookupTable
-from torchrnn.lm.sampling import stream
+from torchrnn.lm.sampling import BLOCK, stream
 from torchrnn.lm.vocabulary import Vocabulary
 from torchrnn.module import Module
 from torchrnn.recurrent import AbstractRecurrent
@@ -157,7 +157,8 @@ class LanguageModel(Module):
 
     def sample(self, length: int = 100, start_text: str = "", **options: Any) -> str:
         """Write a text of ``length`` characters that begins with ``start_text``; it takes the options of `stream`."""
-        return "".join(self.stream(length, start_text, **options))
+        block = BLOCK if options.get("stop") is None else 1
+        return "".join(self._stream(length, start_text, **options, block=block))
 
     def stream(
         self,
@@ -171,15 +172,33 @@ class LanguageModel(Module):
     ) -> Iterator[str]:
         """`sample`, piece by piece as it is written; state, mode and weights of the model stay as they are.
 
+        The text is that of the model as it is now, whatever becomes of it before the last piece. A character takes one
+        random number in double precision, when it is written, and at temperature 0 none. The native engine, which
+        takes the steps where it can, and the reference use the same numbers, and write the same text.
+
         Arguments:
             length: characters in all, those of ``start_text`` included.
-            start_text: what the text begins with; without it the first character is drawn uniformly.
+            start_text: what the text begins with; without it the first character is drawn uniformly from all.
             temperature: the scores are divided by it: below 1 for likelier, above 1 for more surprising text.
             sample: false, like temperature 0, takes the likeliest character every time.
-            top_k: draw from the ``top_k`` likeliest characters only.
+            top_k: draw from the ``top_k`` likeliest characters only, of equally likely ones from the first.
             stop: end once this has been written.
             generator: where the random numbers come from; PyTorch's default generator if it is not given.
 
-        Raises ``ValueError`` for options out of range and a ``start_text`` outside the vocabulary.
+        Raises ``ValueError`` for options out of range, a ``start_text`` outside the vocabulary, and, while writing, for
+        scores that are not finite.
         """
-        return stream(self, length, start_text, temperature, sample, top_k, stop, generator)
+        return self._stream(length, start_text, temperature, sample, top_k, stop, generator)
+
+    def _stream(
+        self,
+        length: int,
+        start_text: str,
+        temperature: float = 1.0,
+        sample: bool = True,
+        top_k: int | None = None,
+        stop: str | None = None,
+        generator: torch.Generator | None = None,
+        block: int = 1,
+    ) -> Iterator[str]:
+        return stream(self, length, start_text, temperature if sample else 0.0, top_k, stop, generator, block)

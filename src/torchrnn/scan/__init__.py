@@ -3,5 +3,6 @@
 from torchrnn.scan.choice import use
 from torchrnn.scan.engine import explain, scan
 from torchrnn.scan.reference import unstacked
+from torchrnn.scan.stepper import Stepper
 
-__all__ = ["explain", "scan", "unstacked", "use"]
+__all__ = ["Stepper", "explain", "scan", "unstacked", "use"]

@@ -24,6 +24,7 @@ def build(
     sums: Iterable[Piece],
     groups: Iterable[list[Piece]],
     order: dict[Value, int],
+    by_step: bool = False,
 ) -> Program:
     """The program of one pass.
 
@@ -35,8 +36,9 @@ def build(
         sums: what is to be summed over rows and steps.
         groups: values that should lie side by side, if they are stored.
         order: a number for each constant, to put products of one of them next to one another.
+        by_step: whether the steps come one by one, so that nothing is done for all of them at once.
     """
-    stages = Stages(list(carries), leaves)
+    stages = Stages(list(carries), leaves, by_step)
     needed = stages.needed_from_core(wanted)
     sums = [piece for piece in sums if stages.of(piece) in (CORE, BEFORE, LEAF)]
     passed = [carry.passed for carry in carries]

@@ -60,7 +60,8 @@ class Call:
         return [*self.xs, *self.states, *self.tensors]
 
 
-def prepare(cell: Any, inputs: Tree, state: Tree) -> Call:
+def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call:
+    """The call that runs ``cell`` over a sequence, or `Unsupported`; ``by_step`` if steps of it come one by one."""
     check_surroundings()
     library()
     xs, input_structure = _stacked_inputs(inputs)
@@ -70,7 +71,7 @@ def prepare(cell: Any, inputs: Tree, state: Tree) -> Call:
     check_cell(now)
     leaves = [*xs, *states, *now.tensors]
     wants_backward = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
-    plan = _plan(cell, now, xs, input_structure, states, structure, wants_backward)
+    plan = _plan(cell, now, xs, input_structure, states, structure, wants_backward, by_step)
     return Call(plan, cell, now.places, xs, input_structure, isinstance(inputs, list), states, structure, now.tensors)
 
 
@@ -97,16 +98,18 @@ def _plan(
     states: list[Tensor],
     structure: Structure,
     wants_backward: bool,
+    by_step: bool,
 ) -> Plan:
     shapes = tuple((x.shape[2:], x.dtype) for x in xs), tuple(s.shape[1:] for s in states)
-    key = (now.key, input_structure, structure, shapes, wants_backward)
+    key = (now.key, input_structure, structure, shapes, wants_backward, by_step)
     try:
         plans = _plans.setdefault(now.owner, {})
         plan = plans.get(key)
     except TypeError as e:
         raise Unsupported(f"the cell cannot be remembered ({e})") from e
     if plan is None:
-        plan = plans[key] = _new_plan(cell, now, [x[0] for x in xs], input_structure, states, structure, wants_backward)
+        step = [x[0] for x in xs]
+        plan = plans[key] = _new_plan(cell, now, step, input_structure, states, structure, wants_backward, by_step)
     if isinstance(plan, str):
         raise Unsupported(plan)
     return plan
@@ -120,9 +123,10 @@ def _new_plan(
     states: list[Tensor],
     structure: Structure,
     wants_backward: bool,
+    by_step: bool,
 ) -> Plan | str:
     try:
-        return Plan(trace(cell, now.tensors, step, input_structure, states, structure), wants_backward)
+        return Plan(trace(cell, now.tensors, step, input_structure, states, structure), wants_backward, by_step)
     except Unsupported as reason:
         log.debug("%s runs by the reference: %s", type(cell).__name__, reason)
         return str(reason)

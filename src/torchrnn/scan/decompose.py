@@ -48,6 +48,46 @@ def _layer_norm_backward(
     )
 
 
+def _batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    by_batch: bool,
+    momentum: float,
+    eps: float,
+) -> Any:
+    if by_batch or x.dim() != 2:
+        return NotImplemented
+    scale = torch.rsqrt(var + eps)
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    return x * scale + shift, mean.new_empty(0), mean.new_empty(0)
+
+
+def _batch_norm_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    batch_mean: Tensor,
+    batch_scale: Tensor,
+    by_batch: bool,
+    eps: float,
+    wanted: list[bool],
+) -> Any:
+    if by_batch or x.dim() != 2:
+        return NotImplemented
+    scale = torch.rsqrt(var + eps)
+    return (
+        grad * (scale if weight is None else scale * weight) if wanted[0] else None,
+        (grad * ((x - mean) * scale)).sum(0) if wanted[1] else None,
+        grad.sum(0) if wanted[2] else None,
+    )
+
+
 def _softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
     e = torch.exp(x - x.amax(dim, keepdim=True))
     return e / e.sum(dim, keepdim=True)
@@ -114,6 +154,8 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     **ACTIVATIONS,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_layer_norm_backward.default: _layer_norm_backward,
+    aten.native_batch_norm.default: _batch_norm,
+    aten.native_batch_norm_backward.default: _batch_norm_backward,
     aten._softmax.default: _softmax,
     aten._softmax_backward_data.default: _softmax_backward,
     aten._log_softmax.default: _log_softmax,

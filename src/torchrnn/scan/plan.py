@@ -40,10 +40,11 @@ class Plan:
     Arguments:
         trace: the step.
         wants_backward: whether to keep what the backward needs, and to plan it.
+        by_step: whether the steps come one by one, so that every product belongs to its step.
     """
 
-    def __init__(self, trace: Trace, wants_backward: bool) -> None:
-        self.trace, self.wants_backward = trace, wants_backward
+    def __init__(self, trace: Trace, wants_backward: bool, by_step: bool = False) -> None:
+        self.trace, self.wants_backward, self.by_step = trace, wants_backward, by_step
         translation = trace.translation
         self._cutter = _cut(trace)
         self._order = {value: i for i, value in enumerate(_constant_values(trace))}
@@ -147,13 +148,13 @@ class Plan:
         groups: list[Pieces],
     ) -> Program:
         graph, unique = self._cutter.graph, list(dict.fromkeys(sums))
-        program = build(graph, carries, leaves, wanted, unique, groups, self._order)
+        program = build(graph, carries, leaves, wanted, unique, groups, self._order, self.by_step)
         rings = {ref.array for ref in program.refs.values() if ref.array.kind == "ring"}
         if not rings:
             return program
         for array in rings:  # what is wanted for all steps turned out to be carried
             array.kind = "stack"
-        return build(graph, carries, leaves, wanted, unique, groups, self._order)
+        return build(graph, carries, leaves, wanted, unique, groups, self._order, self.by_step)
 
     def _find_constants(self) -> None:
         """The calls on parameters that any part of the plan needs."""

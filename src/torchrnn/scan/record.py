@@ -60,7 +60,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """PyTorch asks; to skip Dynamo would be to import it, which takes a second."""
+        """Keep PyTorch from importing its whole compiler, for a second or two, only to tell it to stay away.
+
+        While it compiles, nothing is traced (`check_surroundings`).
+        """
         return False
 
     def know(self, tensor: Tensor) -> Value:

@@ -66,7 +66,7 @@ def signature(cell: Any) -> Signature:
                     numbers[id(tensor)] = len(tensors)
                     tensors.append(tensor)
                     places.append((held, name))
-                    key.append(tensor.shape)
+                    key += (tensor.shape, _may_have_gradient(tensor))
     return Signature(tuple(key), cell if owner is None else owner, tensors, places, hooked)
 
 
@@ -82,6 +82,11 @@ def _summary(value: Any, depth: int = 3) -> Any:
     if isinstance(value, dict):
         return kind, *[(name, _summary(inside, depth - 1)) for name, inside in value.items()]
     return (kind, _summary(vars(value), depth)) if hasattr(value, "__dict__") and not callable(value) else kind
+
+
+def _may_have_gradient(tensor: Tensor) -> bool:
+    """Whether a step is planned with the gradient of a tensor: parameters may be frozen and thawed at any time."""
+    return tensor.is_floating_point() and (isinstance(tensor, nn.Parameter) or tensor.requires_grad)
 
 
 def _parts(cell: Any) -> Iterator[Any]:
@@ -112,7 +117,7 @@ def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
     These share the memory of the originals. What modules remember of earlier calls is no part of a step.
     """
     with torch.no_grad():
-        aliases = [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in tensors]
+        aliases = [tensor.detach().requires_grad_(_may_have_gradient(tensor)) for tensor in tensors]
     memo: dict[int, Any] = {id(tensor): alias for tensor, alias in zip(tensors, aliases, strict=True)}
     try:
         double = copy.deepcopy(cell, memo)

@@ -31,9 +31,11 @@ class Stages:
     Arguments:
         carries: what goes from step to step.
         leaves: pieces that are there for all steps before the pass begins.
+        by_step: keep every product in the loop, since the steps come one by one.
     """
 
-    def __init__(self, carries: list[Carry], leaves: Iterable[Piece]) -> None:
+    def __init__(self, carries: list[Carry], leaves: Iterable[Piece], by_step: bool = False) -> None:
+        self.by_step = by_step
         self.given = {carry.given for carry in carries}
         self.leaves = set(leaves)
         self._moves: dict[Piece, bool] = {}
@@ -51,6 +53,8 @@ class Stages:
         return self._stage[piece]
 
     def _find(self, piece: Piece) -> str:
+        if self.by_step:
+            return CORE
         if piece.op == "linear" and not self._moves_with_state(piece):
             return BEFORE
         if piece.op == "linear" and piece not in self._feeding:

@@ -150,7 +150,8 @@ def _gradients(
     if not flow or not wanted:
         return [None] * len(sources)
     outputs, weights = zip(*flow, strict=True)
-    end = _End.apply(weights, *outputs)  # type: ignore[no-untyped-call]
+    with torch.enable_grad():
+        end = _End.apply(weights, *outputs)  # type: ignore[no-untyped-call]
     recorder.know(end)
     with recorder:
         found = torch.autograd.grad(end, wanted, allow_unused=True)
