@@ -82,10 +82,12 @@ def random_state(cell: Any, x: Tensor) -> Any:
 def test_cells_of_the_package(name: str, T: int, N: int) -> None:
     cell, x = CELLS[name](), torch.randn(T, N, D)
     state = random_state(cell, x)
+    with use("native"):
+        answer = explain(cell, x, state)
     if name in BY_REFERENCE:
-        assert explain(cell, x, state) == BY_REFERENCE[name]
+        assert answer == BY_REFERENCE[name]
     elif not (T == 1 and None in tree_leaves(state)):
-        assert explain(cell, x, state) == "native"
+        assert answer == "native"
         with poisoned():
             assert_parity(cell, x, state)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchrnn.scan.applies import check_cell, check_sequence, check_surroundings
+from torchrnn.scan.choice import chosen
 from torchrnn.scan.draws import draw
 from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
@@ -67,6 +68,8 @@ def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call
     xs, input_structure = _stacked_inputs(inputs)
     states, structure = take_apart(state)
     check_sequence(xs, states)
+    if len(xs[0]) == 1 and not by_step and chosen() == "auto":
+        raise Unsupported("a single step takes less time there")
     now = signature(cell)
     check_cell(now)
     leaves = [*xs, *states, *now.tensors]
