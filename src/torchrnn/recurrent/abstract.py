@@ -11,7 +11,9 @@ from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.remembered import Remembering, check_state, first_step
 from torchrnn.scan import reference, scan, unstacked
 from torchrnn.scan.reference import Cell
-from torchrnn.tree import Tree, batch_size
+from torchrnn.tree import Tree, batch_size, n_steps
+
+is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # new in PyTorch 2.7
 
 
 class AbstractRecurrent(Remembering):
@@ -82,7 +84,7 @@ class AbstractRecurrent(Remembering):
         """
         if state is None:
             state = self._start(inputs)
-        elif len(inputs):
+        elif n_steps(inputs):
             check_state(self, state, self.initial_state(first_step(inputs)))
         cell, steps = self._masked(inputs, lengths)
         return scan(cell, steps, state)
@@ -99,7 +101,9 @@ class AbstractRecurrent(Remembering):
             run = reference.scan if parts and self._is_recorded() else scan
             first_apart = bool(parts) and self._has_rows_to_forget()
             segment.outputs, segment.final = run(cell, steps, state, segment.keep_states, first_apart)
-        self._tell_parts(segment.states, segment.final, len(inputs))
+        self._tell_parts(segment.states, segment.final, n_steps(inputs))
+        if is_exporting():  # a program that is exported is free of memory
+            self.forget()
         return segment.outputs
 
     def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
@@ -112,8 +116,10 @@ class AbstractRecurrent(Remembering):
             missed = length - part._steps
             if missed <= 0:
                 continue
-            if isinstance(states, list):
-                part_states: Tree = [self.parts(state)[i][1] for state in states[-missed:]]
+            if states is None:
+                part_states: Tree = None
+            elif isinstance(states, list):
+                part_states = [self.parts(state)[i][1] for state in states[-missed:]]
             else:
                 part_states = unstacked(self.parts(states)[i][1])[-missed:]
             part._remember_unseen(part_states, part_final, missed)

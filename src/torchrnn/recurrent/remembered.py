@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -16,7 +17,7 @@ from torchrnn.module import Module
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.scan import unstacked
 from torchrnn.tape import Kept, Segment
-from torchrnn.tree import Tree, as_leaves, batch_size, describe, detached, with_gradients, zeros_like
+from torchrnn.tree import Tree, as_leaves, batch_size, describe, detached, n_steps, with_gradients, zeros_like
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,7 +87,7 @@ class Remembering(Module):
     @property
     def states(self) -> list[Tree]:
         """The state after each step."""
-        return [step for segment in self._segments for step in unstacked(segment.states)]
+        return [step for segment in self._segments for step in states_of(segment)]
 
     @property
     def grad_inputs(self) -> list[Tree]:
@@ -110,7 +111,7 @@ class Remembering(Module):
             if wanted == segment.last_step:
                 return segment.final
             if segment.first_step < wanted < segment.last_step:
-                return unstacked(segment.states)[wanted - segment.first_step - 1]
+                return states_of(segment)[wanted - segment.first_step - 1]
         if wanted == self._steps:
             return self._start_state if self._state is None else self._state
         raise ValueError(
@@ -197,7 +198,7 @@ class Remembering(Module):
             tape.depth -= 1
             kept.segments.append(segment)
         self._rows_to_forget = None
-        segment.length, self._batch_size = len(inputs), batch_size(inputs)
+        segment.length, self._batch_size = n_steps(inputs), batch_size(inputs)
         self._remember_segment(segment)
 
     def _source(self, inputs: Tree) -> Tree:
@@ -259,8 +260,7 @@ class Remembering(Module):
         self._steps += segment.length
         self._state = segment.final
         self._state_is_set = False
-        leaves = (leaf for leaf in tree_leaves(segment.final) if isinstance(leaf, Tensor))
-        self._state_versions = [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]
+        self._state_versions = [] if torch.compiler.is_compiling() else versions(segment.final)
         if not self.training and self._segments:
             self._segments[-1].detach()  # only the last call can be gone back through in evaluation
         self._segments.append(segment)
@@ -271,14 +271,14 @@ class Remembering(Module):
         """Steps are counted and listed anew, here and in the recurrent modules inside; the states stay."""
         for module in self._own_modules():
             if isinstance(module, Remembering):
-                module._segments.clear()
+                module._segments = deque()
                 module._steps = 0
                 module._given_state_gradients.clear()
 
     def _forget_own(self) -> None:
         self._state = None
         self._batch_size = None
-        self._segments.clear()
+        self._segments = deque()
         self._steps = 0
         self._given_state_gradients.clear()
         self._rows_to_forget = None
@@ -318,13 +318,29 @@ class Remembering(Module):
         }
 
 
+def states_of(segment: Segment) -> list[Tree]:
+    """The states after each of the steps."""
+    if segment.states is None and segment.length:
+        raise RuntimeError(
+            f"{type(segment.cell).__name__}: a graph ran the sequence, and gave only its last state. Run the module "
+            "without torch.compile to list its states."
+        )
+    return unstacked(segment.states)
+
+
+def versions(state: Tree) -> list[tuple[Tensor, int]]:
+    """The tensors of a state, each with how often it was changed in place."""
+    leaves = (leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor))
+    return [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]
+
+
 def _copyable(leaf: Any) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) and not leaf.is_leaf else leaf
 
 
 def first_step(inputs: Tree) -> Tree:
     if isinstance(inputs, Tensor):
-        return inputs[0] if len(inputs) else inputs.new_zeros(inputs.shape[1:])
+        return inputs[0] if n_steps(inputs) else inputs.new_zeros(inputs.shape[1:])
     return inputs[0] if inputs else None
 
 

@@ -71,7 +71,7 @@ def prepare(cell: Any, inputs: Tree, state: Tree) -> Call:
     check_cell(now)
     leaves = [*xs, *states, *now.tensors]
     wants_backward = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
-    plan = _plan(cell, now, xs, input_spec, states, structure, wants_backward)
+    plan = plan_for(cell, now, xs, input_spec, states, structure, wants_backward)
     return Call(plan, cell, now.places, xs, input_spec, isinstance(inputs, list), states, structure, now.tensors)
 
 
@@ -90,7 +90,7 @@ def _stacked_inputs(inputs: Tree) -> tuple[list[Tensor], TreeSpec]:
     return [torch.stack(column) for column in leaves], steps[0][1]
 
 
-def _plan(
+def plan_for(
     cell: Any,
     now: Signature,
     xs: list[Tensor],
