@@ -78,3 +78,24 @@ def test_a_graph_of_another_process() -> None:
     leaves, plan = leaves_of(torchrnn.GRU(4, 6))
     with pytest.raises(RuntimeError, match=r"this graph was made in another process\. Make it again"):
         torch.ops.torchrnn.scan(leaves, plan + 10_000, False)
+
+
+def test_tensors_that_the_graph_was_not_made_for() -> None:
+    leaves, plan = leaves_of(torchrnn.GRU(4, 6))
+    x, h, *tensors = leaves
+    wrong = [
+        leaves[:-1],
+        [x, h, *tensors, h],
+        [x[:, :2], h, *tensors],
+        [x[:0], h, *tensors],
+        [x[0], h, *tensors],
+        [x[..., :3], h, *tensors],
+        [x.double(), h, *tensors],
+        [x, h[:, :5], *tensors],
+        [x, h.double(), *tensors],
+        [x, h, *[tensor.double() for tensor in tensors]],
+        [x, h, *[tensor.flatten() for tensor in tensors]],
+    ]
+    for given in wrong:
+        with pytest.raises(ValueError, match=r"which is not what the graph was made for|more or fewer than the plan"):
+            torch.ops.torchrnn.scan(given, plan, False)

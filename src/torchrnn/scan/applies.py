@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from torchrnn.scan.operations import Unsupported
-from torchrnn.scan.signature import Signature, is_stand_in
+from torchrnn.scan.signature import Signature
 
 TENSOR_TYPES = (Tensor, nn.Parameter)
 
@@ -61,7 +61,7 @@ def check_tensors(inputs: Sequence[Any]) -> None:
 
 
 def _check_tensor(tensor: Any, what: str, dtypes: tuple[torch.dtype, ...]) -> None:
-    if type(tensor) not in TENSOR_TYPES and not is_stand_in(tensor):
+    if type(tensor) not in TENSOR_TYPES:
         raise Unsupported(f"{what} is a {type(tensor).__name__}")
     if tensor.dtype not in dtypes:
         raise Unsupported(f"{what} is {tensor.dtype}")

@@ -5,6 +5,7 @@ The plan is made while the graph is, from the cell itself; the node holds its nu
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,13 +17,13 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from torchrnn.scan import reference
-from torchrnn.scan.applies import check_cell
+from torchrnn.scan.applies import check_cell, check_sequence
 from torchrnn.scan.call import plan_for
 from torchrnn.scan.choice import recomputes
 from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.operators import number_of, plan_of
-from torchrnn.scan.signature import signature
+from torchrnn.scan.signature import like, signature
 from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
 
@@ -65,6 +66,9 @@ def _node(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree] | None:
     xs, states = tree_leaves(inputs), tree_leaves(state)
     tensors = [*xs, *states, *cell.parameters()]
     if not all(isinstance(t, Tensor) and t.dim() > 1 and t.device.type == "cpu" for t in [*xs, *states]):
+        return None
+    T, N = xs[0].shape[:2]
+    if T == 0 or N == 0 or any(x.shape[:2] != (T, N) for x in xs) or any(s.shape[0] != N for s in states):
         return None
     wants_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     number = _number(cell, _kind(inputs, 2), _kind(state, 1), wants_backward)
@@ -130,8 +134,10 @@ def _number(cell: nn.Module, input_kind: Any, state_kind: Any, wants_backward: b
         try:
             library()
             now = signature(cell)
-            check_cell(now)
-            plan = plan_for(cell, now, *tree_flatten(inputs), *take_apart(states), wants_backward)
+            check_cell(dataclasses.replace(now, tensors=[like(tensor) for tensor in now.tensors]))
+            (xs, spec), (leaves, structure) = tree_flatten(inputs), take_apart(states)
+            check_sequence(xs, leaves)
+            plan = plan_for(cell, now, xs, spec, leaves, structure, wants_backward)
             if plan.trace.draws:
                 raise Unsupported("the step draws random numbers")
             number = number_of(plan)

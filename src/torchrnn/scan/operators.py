@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from math import prod
 from typing import Any
 
 import torch
@@ -39,6 +40,28 @@ def plan_of(number: int) -> Plan:
     return _plans[number]
 
 
+def _check(plan: Plan, leaves: list[Tensor]) -> None:
+    """A graph may be given any tensors; the machine must not."""
+    xs, states, tensors = _split(plan, leaves)
+    if len(leaves) != len(plan.x_rows) + len(plan.s_rows) + len(plan.trace.tensors):
+        raise ValueError(f"torchrnn::scan: got {len(leaves)} tensors, more or fewer than the plan takes.")
+    T, N = xs[0].shape[:2] if xs[0].dim() > 1 else (0, 0)
+    expected: list[tuple[Tensor, tuple[int, ...], torch.dtype]] = []
+    for x, row in zip(xs, plan.x_rows, strict=True):
+        features = x.shape[2:] if prod(x.shape[2:]) == sum(piece.width for piece in row) else (-1,)
+        expected.append((x, (T, N, *features), torch.bool if x.dtype == torch.bool else torch.float32))
+    for state, shape in zip(states, plan.trace.state_shapes, strict=True):
+        expected.append((state, (N, *shape), torch.float32))
+    for tensor, value in zip(tensors, plan.trace.tensors, strict=True):
+        expected.append((tensor, value.shape, value.dtype))
+    for position, (leaf, shape, dtype) in enumerate(expected):
+        if leaf.shape != shape or leaf.dtype != dtype or T * N == 0:
+            raise ValueError(
+                f"torchrnn::scan: tensor {position} of {len(xs)} inputs, {len(states)} states and {len(tensors)} "
+                f"parameters is {leaf.dtype} of shape {tuple(leaf.shape)}, which is not what the graph was made for."
+            )
+
+
 def _split(plan: Plan, leaves: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     n_x, n_s = len(plan.x_rows), len(plan.s_rows)
     return leaves[:n_x], leaves[n_x : n_x + n_s], leaves[n_x + n_s :]
@@ -51,6 +74,7 @@ def scan_operator(leaves: list[Tensor], plan: int, recompute: bool) -> list[Tens
     With ``recompute`` nothing is kept, and backward runs forward once more.
     """
     own = plan_of(plan)
+    _check(own, leaves)
     finished = own.forward(*_split(own, leaves), is_cleared=True)
     return [*finished.outputs, *finished.final, leaves[0].new_empty(0) if recompute else finished.kept]
 
@@ -61,9 +85,12 @@ def scan_backward_operator(
 ) -> list[Tensor]:
     """The gradients of all leaves, zeros where they are not wanted or nothing depends on a leaf."""
     own = plan_of(plan)
+    _check(own, leaves)
     xs, states, tensors = _split(own, leaves)
     if not kept.numel():
         kept = own.forward(xs, states, tensors).kept
+    if kept.numel() != own.kept_size(*xs[0].shape[:2]):
+        raise ValueError("torchrnn::scan_backward: kept is not what torchrnn::scan kept for these tensors.")
     n_outputs = len(own.outputs)
     found = own.backward(xs, kept, tensors, list(grads[:n_outputs]), list(grads[n_outputs:]), wanted)
     return [

@@ -83,6 +83,11 @@ def is_stand_in(tensor: Any) -> bool:
     return type(tensor).__module__.startswith("torch._subclasses.")
 
 
+def like(tensor: Tensor) -> Tensor:
+    """A tensor, or in place of one that only stands for another, zeros."""
+    return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device) if is_stand_in(tensor) else tensor
+
+
 def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
     """A copy of a cell to be traced, so that the cell itself sees nothing of it, and the tensors that it holds.
 
@@ -90,10 +95,7 @@ def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
     a step.
     """
     with torch.no_grad():
-        aliases = [
-            torch.zeros(tensor.shape, dtype=tensor.dtype) if is_stand_in(tensor) else tensor.detach()
-            for tensor in tensors
-        ]
+        aliases = [like(tensor).detach() for tensor in tensors]
     for alias in aliases:
         alias.requires_grad_(alias.is_floating_point())
     memo: dict[int, Any] = {id(tensor): alias for tensor, alias in zip(tensors, aliases, strict=True)}
