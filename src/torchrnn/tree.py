@@ -47,6 +47,11 @@ def describe(tree: Tree) -> str:
     return type(tree).__name__
 
 
+def n_steps(inputs: Tree) -> int:
+    """The steps of a sequence; of a tensor, the first of its dimensions, which is a symbol where a graph is made."""
+    return inputs.shape[0] if isinstance(inputs, Tensor) else len(inputs)
+
+
 def batch_size(inputs: Tree) -> int | None:
     """The rows of a sequence: the second dimension of a tensor (T, N, ...), the first of a step in a list."""
     if isinstance(inputs, Tensor):

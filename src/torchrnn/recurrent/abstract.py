@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from torchrnn.checks import require_row_dims
@@ -12,7 +13,9 @@ from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.recurrent.remembered import Remembering, check_state, first_step
 from torchrnn.scan import reference, scan, unstacked
 from torchrnn.scan.reference import Cell
-from torchrnn.tree import Tree
+from torchrnn.tree import Tree, n_steps
+
+is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # new in PyTorch 2.7
 
 
 class AbstractRecurrent(Remembering):
@@ -85,7 +88,7 @@ class AbstractRecurrent(Remembering):
         """
         if state is None:
             state = self._start(inputs)
-        elif len(inputs):
+        elif n_steps(inputs):
             check_state(self, state, self.initial_state(first_step(inputs)))
         cell, steps = self._masked(inputs, lengths)
         return scan(cell, steps, state)
@@ -103,7 +106,9 @@ class AbstractRecurrent(Remembering):
             first_apart = bool(parts) and self._has_rows_to_forget()
             segment.outputs, segment.final = run(cell, steps, state, segment.keep_states, first_apart)
         if parts:
-            self._tell_parts(segment.states, segment.final, len(inputs))
+            self._tell_parts(segment.states, segment.final, n_steps(inputs))
+        if is_exporting():  # a program that is exported is free of memory
+            self.forget()
         return segment.outputs
 
     def parts(self, state: Tree) -> list[tuple[AbstractRecurrent, Tree]]:
@@ -116,7 +121,7 @@ class AbstractRecurrent(Remembering):
             missed = length - part._steps
             if missed <= 0:
                 continue
-            part_states = [self.parts(state)[i][1] for state in unstacked(states)[-missed:]]
+            part_states = None if states is None else [self.parts(s)[i][1] for s in unstacked(states)[-missed:]]
             part._remember_unseen(part_states, part_final, missed)
             part._tell_parts(part_states, part_final, missed)
 

@@ -17,7 +17,7 @@ from torchrnn.module import Module
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.scan import unstacked
 from torchrnn.tape import Kept, Segment
-from torchrnn.tree import Tree, as_leaves, batch_size, describe, detached, with_gradients, zeros_like
+from torchrnn.tree import Tree, as_leaves, batch_size, describe, detached, n_steps, with_gradients, zeros_like
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -101,7 +101,7 @@ class Remembering(Module):
     @property
     def states(self) -> list[Tree]:
         """The state after each step."""
-        return [step for segment in self._segments for step in unstacked(segment.states)]
+        return [step for segment in self._segments for step in states_of(segment)]
 
     @property
     def grad_inputs(self) -> list[Tree]:
@@ -125,7 +125,7 @@ class Remembering(Module):
             if wanted == segment.last_step:
                 return segment.final
             if segment.first_step < wanted < segment.last_step:
-                return unstacked(segment.states)[wanted - segment.first_step - 1]
+                return states_of(segment)[wanted - segment.first_step - 1]
         if wanted == self._steps:
             return self._start_state if self._state is None else self._state
         raise ValueError(
@@ -212,7 +212,7 @@ class Remembering(Module):
             tape.depth -= 1
             kept.segments.append(segment)
         self._rows_to_forget = None
-        segment.length, self._batch_size = len(inputs), batch_size(inputs)
+        segment.length, self._batch_size = n_steps(inputs), batch_size(inputs)
         self._remember_segment(segment)
 
     def _source(self, inputs: Tree) -> Tree:
@@ -286,8 +286,7 @@ class Remembering(Module):
     def _remember_segment(self, segment: Segment) -> None:
         self._state = segment.final
         self._state_is_set, self._was_going_back = False, is_going_back()
-        leaves = (leaf for leaf in tree_leaves(segment.final) if isinstance(leaf, Tensor))
-        self._state_versions = [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]
+        self._state_versions = [] if torch.compiler.is_compiling() else versions(segment.final)
         if not self.training and self._segments:
             self._segments[-1].detach()  # only the last call can be gone back through in evaluation
         self._segments.append(segment)
@@ -305,7 +304,7 @@ class Remembering(Module):
         self._state, self._was_going_back = state, is_going_back()
 
     def _forget_steps(self) -> None:
-        self._segments.clear()
+        self._segments = deque()
         self._given_state_gradients.clear()
 
     def _forget_own(self) -> None:
@@ -350,7 +349,23 @@ class Remembering(Module):
 
 def is_going_back() -> bool:
     """Whether autograd is in the middle of a backward."""
-    return torch._C._current_graph_task_id() != -1
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def states_of(segment: Segment) -> list[Tree]:
+    """The states after each of the steps."""
+    if segment.states is None and segment.length:
+        raise RuntimeError(
+            f"{type(segment.cell).__name__}: a graph ran the sequence, and gave only its last state. Run the module "
+            "without torch.compile to list its states."
+        )
+    return unstacked(segment.states)
+
+
+def versions(state: Tree) -> list[tuple[Tensor, int]]:
+    """The tensors of a state, each with how often it was changed in place."""
+    leaves = (leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor))
+    return [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]
 
 
 def _copyable(leaf: Any) -> Any:
@@ -359,7 +374,7 @@ def _copyable(leaf: Any) -> Any:
 
 def first_step(inputs: Tree) -> Tree:
     if isinstance(inputs, Tensor):
-        return inputs[0] if len(inputs) else inputs.new_zeros(inputs.shape[1:])
+        return inputs[0] if n_steps(inputs) else inputs.new_zeros(inputs.shape[1:])
     return inputs[0] if inputs else None
 
 

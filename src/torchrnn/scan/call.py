@@ -74,7 +74,7 @@ def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call
     check_cell(now)
     leaves = [*xs, *states, *now.tensors]
     wants_backward = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
-    plan = _plan(cell, now, xs, input_structure, states, structure, wants_backward, by_step)
+    plan = plan_for(cell, now, xs, input_structure, states, structure, wants_backward, by_step)
     return Call(plan, cell, now.places, xs, input_structure, isinstance(inputs, list), states, structure, now.tensors)
 
 
@@ -93,7 +93,7 @@ def _stacked_inputs(inputs: Tree) -> tuple[list[Tensor], Structure]:
     return [torch.stack(column) for column in leaves], steps[0][1]
 
 
-def _plan(
+def plan_for(
     cell: Any,
     now: Signature,
     xs: list[Tensor],
@@ -101,7 +101,7 @@ def _plan(
     states: list[Tensor],
     structure: Structure,
     wants_backward: bool,
-    by_step: bool,
+    by_step: bool = False,
 ) -> Plan:
     shapes = tuple((x.shape[2:], x.dtype) for x in xs), tuple(s.shape[1:] for s in states)
     key = (now.key, input_structure, structure, shapes, wants_backward, by_step)

@@ -56,6 +56,12 @@ def scan(
     for watch in _watchers:
         watch(cell, inputs, state)
     engine = chosen()
+    if torch.compiler.is_compiling():
+        if engine == "reference":
+            return reference.scan(cell, inputs, state, keep_states)
+        from torchrnn.scan.captured import scan_in_graph  # it imports Dynamo, which is at work by now
+
+        return scan_in_graph(cell, inputs, state, keep_states, first_apart)
     if engine != "reference":
         try:
             return _run_native(cell, inputs, state, keep_states, first_apart)

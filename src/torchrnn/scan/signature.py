@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from torchrnn.scan.operations import Unsupported
 
@@ -99,7 +100,8 @@ def _parts(cell: Any) -> Iterator[Any]:
             if id(module) not in seen:
                 seen.add(id(module))
                 yield module
-                waiting += [inside for inside in module.__dict__["_modules"].values() if inside is not None]
+                inside = [part for part in module.__dict__["_modules"].values() if part is not None]
+                waiting += inside[::-1]  # so that they come in the order of `modules`
         return
     if not hasattr(cell, "__dict__"):
         raise Unsupported(f"the parameters of a {type(cell).__name__} cannot be found; make it a torch.nn.Module")
@@ -111,18 +113,37 @@ def _parts(cell: Any) -> Iterator[Any]:
             raise Unsupported(f"a {type(cell).__name__}, which is no torch.nn.Module, holds a tensor")
 
 
+def is_stand_in(tensor: Any) -> bool:
+    """Whether a tensor only stands for another, as while PyTorch makes a graph."""
+    return type(tensor).__module__.startswith("torch._subclasses.")
+
+
+def like(tensor: Tensor) -> Tensor:
+    """A tensor, or in place of one that only stands for another, zeros."""
+    return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device) if is_stand_in(tensor) else tensor
+
+
 def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
     """A copy of a cell to be traced, so that the cell itself sees nothing of it, and the tensors that it holds.
 
-    These share the memory of the originals. What modules remember of earlier calls is no part of a step.
+    These share the memory of the originals, where these have any. What modules remember of earlier calls is no part of
+    a step.
     """
     with torch.no_grad():
-        aliases = [tensor.detach().requires_grad_(_may_have_gradient(tensor)) for tensor in tensors]
+        aliases = [like(tensor).detach().requires_grad_(_may_have_gradient(tensor)) for tensor in tensors]
     memo: dict[int, Any] = {id(tensor): alias for tensor, alias in zip(tensors, aliases, strict=True)}
+    # A state that only stands for another cannot be copied.
+    remembered = [(vars(part), vars(part).get("_state")) for part in _parts(cell)]
+    remembered = [(held, state) for held, state in remembered if any(map(is_stand_in, tree_leaves(state)))]
     try:
+        for held, _ in remembered:
+            held["_state"] = None
         double = copy.deepcopy(cell, memo)
     except Exception as e:
         raise Unsupported(f"the cell cannot be copied to be traced ({type(e).__name__}: {e})") from e
+    finally:
+        for held, state in remembered:
+            held["_state"] = state
     for part in _parts(double):
         if hasattr(part, "forget"):
             part.forget()
