@@ -451,3 +451,33 @@ def test_a_first_call_without_gradients_is_native(make: Any) -> None:
             native = net(x)
         with use("reference"):
             assert_near(native, net(x))
+
+
+def test_private_attributes_of_modules_inside_are_part_of_a_plan() -> None:
+    """``mask_zero`` on a module in a container sets one; so may a cell of one's own."""
+    lstm = torchrnn.LSTM(4, 6)
+    net = torchrnn.Sequencer(torchrnn.Sequential(lstm, nn.Linear(6, 2)))
+    x = torch.randn(5, 3, 4)
+    x[2, 1] = 0
+
+    class Scaled(Fine):
+        def __init__(self) -> None:
+            super().__init__()
+            self._factors = [1.0]
+
+        def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+            y, h = super().step(x, h)
+            return self._factors[0] * y, h
+
+    with use("auto"):
+        unmasked = net(x)
+        lstm.mask_zero(1)
+        masked = net(x)
+    with use("reference"):
+        assert_near(masked, net(x))
+    assert not torch.allclose(masked, unmasked)
+
+    cell, (inputs, h) = Scaled(), sequence()
+    before = scan(cell, inputs, h)[0]
+    cell._factors[0] = 3.0
+    assert_near(scan(cell, inputs, h)[0], 3 * before)
