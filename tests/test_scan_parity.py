@@ -127,6 +127,45 @@ def test_random_numbers_are_those_of_the_reference(make: Callable[[], Any], trai
     assert_parity(cell, x, state)
 
 
+class Words(nn.Module):
+    """Ids in, scores out: with tables for ids, the output tied to one of them."""
+
+    def __init__(self, tied: bool, n_tables: int = 1) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(9, D, padding_idx=2 if i else None) for i in range(n_tables))
+        self.cell, self.scores = torchrnn.FastLSTM(D, D), nn.Linear(D, 9)
+        if tied:
+            self.scores.weight = self.tables[0].weight
+
+    def initial_state(self, ids: Tensor) -> Any:
+        return self.cell.initial_state(torch.zeros(len(ids), D))
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y, state = self.cell.step(sum(table(ids) for table in self.tables), state)
+        return self.scores(y), state
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_words_are_looked_up_before_the_loop(tied: bool) -> None:
+    cell, ids = Words(tied), torch.randint(0, 9, (6, 5))
+    state = random_state(cell, ids)
+    assert explain(cell, ids, state) == "native"
+    assert_parity(cell, ids, state)
+    assert explain(Words(tied, n_tables=2), ids, state) == (
+        "reference: several embeddings of one size and the same ids"
+    )
+
+
+def test_a_container_reads_words() -> None:
+    net = torchrnn.Sequential(torchrnn.LookupTable(9, D), torchrnn.LSTM(D, 6), torchrnn.GRU(6, 6), nn.Linear(6, 9))
+    cell, ids = torchrnn.Recursor(net), torch.randint(0, 9, (6, 5))
+    assert explain(cell, ids) == "native"
+    assert_parity(cell, ids, cell.initial_state(ids[0]))
+    assert_parity(cell, list(ids), cell.initial_state(ids[0]))
+    with pytest.raises(ValueError, match="ids must be 0 to 8; got 8 to 9"):
+        torchrnn.Sequencer(net)(torch.tensor([[0, 1], [2, 3], [8, 9]]))
+
+
 def test_a_mask_for_the_whole_sequence_is_left_to_the_reference() -> None:
     cell, x = torchrnn.FastLSTM(D, 6, dropout=0.5), torch.randn(6, 5, D)
     assert explain(cell, x) == "reference: the step changes the attribute '_mask' of a Dropout"

@@ -224,3 +224,13 @@ def test_nonsense_is_refused() -> None:
 
 def test_a_user_cell() -> None:
     assert is_native(assert_parity(MinimalGatedUnit(D, 7), torch.randn(4, 1, D)))
+
+
+def test_outputs_that_are_numbers() -> None:
+    class Nothing(nn.Module):
+        def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.zeros_like(x[:, :1]), h + x
+
+    stepper = Stepper(Nothing(), torch.zeros(2, 3))
+    assert torch.equal(stepper(torch.ones(2, 3)), torch.zeros(2, 1))
+    assert torch.equal(stepper.state, torch.ones(2, 3))

@@ -57,7 +57,7 @@ def check_sequence(inputs: Sequence[Any], states: Sequence[Any]) -> None:
 
 def check_tensors(inputs: Sequence[Any]) -> None:
     for x in inputs:
-        _check_tensor(x, "an input", (torch.float32, torch.bool))
+        _check_tensor(x, "an input", (torch.float32, torch.bool, torch.int64))
 
 
 def _check_tensor(tensor: Any, what: str, dtypes: tuple[torch.dtype, ...]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchrnn.scan.applies import check_cell, check_sequence, check_surroundings
 from torchrnn.scan.choice import chosen
 from torchrnn.scan.draws import draw
+from torchrnn.scan.gathers import look_up
 from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.plan import Finished, Plan
@@ -41,13 +42,15 @@ class Call:
     structure: Structure
     tensors: list[Tensor]
     n_draws: int = 0
-    """How many of ``xs``, the last of them, are random numbers."""
+    """How many of ``xs``, after those that are given, are random numbers."""
     finished: Finished | None = None
 
-    def draw(self) -> None:
-        """Draw the random numbers of all steps."""
-        numbers = draw(self.plan.trace.draws, *self.xs[0].shape[:2])
-        self.xs, self.n_draws = [*self.xs, *numbers], len(numbers)
+    def complete(self) -> None:
+        """Add the inputs that the step makes itself: what it looks up in tables, and random numbers, for all steps."""
+        trace = self.plan.trace
+        found = look_up(trace.gathers, dict(zip(trace.tensors, self.tensors, strict=True)), self.xs)
+        numbers = draw(trace.draws, *self.xs[0].shape[:2])
+        self.xs, self.n_draws = [*self.xs, *numbers, *found], len(numbers)
 
     def inputs_from(self, xs: list[Tensor]) -> Tree:
         return self.input_structure.tree(xs)

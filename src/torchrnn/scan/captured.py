@@ -138,8 +138,8 @@ def _number(cell: nn.Module, input_kind: Any, state_kind: Any, wants_backward: b
             (xs, input_structure), (leaves, structure) = take_apart(inputs), take_apart(states)
             check_sequence(xs, leaves)
             plan = plan_for(cell, now, xs, input_structure, leaves, structure, wants_backward)
-            if plan.trace.draws:
-                raise Unsupported("the step draws random numbers")
+            if plan.trace.draws or plan.trace.gathers:
+                raise Unsupported("the step draws random numbers, or looks rows of a table up")
             number = number_of(plan)
             _outputs(number)
         except Unsupported as reason:

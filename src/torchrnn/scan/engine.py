@@ -127,7 +127,7 @@ def _run_native(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates, f
 def _run_plan(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) -> tuple[Tree, Tree]:
     call = prepare(cell, inputs, state)
     plan, (T, N) = call.plan, call.xs[0].shape[:2]
-    call.draw()
+    call.complete()
     if plan.wants_backward:
         results = NativeScan.apply(call, *call.leaves)  # type: ignore[no-untyped-call]
     else:

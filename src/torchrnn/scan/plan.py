@@ -231,10 +231,9 @@ class Plan:
         run.executor.run(T, N, layout, memory, own_kept, temporary, values)
         stacked = run.stacked(T, N, memory, values)
         n_x, n_s = len(xs), len(self.s_rows)
-        draws = [None] * (n_x - len(self.grad_inputs))
         grads: list[Tensor | None] = [
             stacked.row(pieces).reshape(x.shape) if pieces and is_wanted else None
-            for pieces, x, is_wanted in zip([*self.grad_inputs, *draws], xs, wanted, strict=False)
+            for pieces, x, is_wanted in zip(self.grad_inputs, xs, wanted, strict=False)
         ]
         grads += self._grad_states.get(memory, 0, N)
         sums = run.sums(memory, layout.grid[0])

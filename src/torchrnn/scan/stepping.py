@@ -53,8 +53,8 @@ class Stepping:
     """
 
     def __init__(self, plan: Plan, N: int, tensors: list[Tensor], states: Sequence[Tensor]) -> None:
-        if plan.trace.draws:
-            raise Unsupported("the step draws random numbers")
+        if plan.trace.draws or plan.trace.gathers:
+            raise Unsupported("the step draws random numbers, or looks rows of a table up")
         self.plan, self.N, self.t = plan, N, 0
         """``t`` counts the steps: its lowest bit says in which slots the states lie."""
         program, native = plan.forward_pass.program, plan.forward_pass.executor.native
@@ -121,6 +121,8 @@ class Stepping:
         refs = self.plan.forward_pass.places.refs
         if piece in refs:
             return self._view(refs[piece], piece.width, t)
+        if piece.op == "number":
+            return torch.full((self.N, piece.width), piece.detail)
         assert piece.op == "constant", "an output of a step is computed in it"
         value, shape, start = piece.detail
         return flat_constant(self._values, value, shape, start, piece.width).expand(self.N, piece.width)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from torchrnn.scan.draws import Draw
+from torchrnn.scan.gathers import Gather
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.record import Recorder, Value, example
 from torchrnn.scan.rows import Row
@@ -27,6 +28,8 @@ class Trace:
     translation: Translation
     draws: list[Draw]
     """Its random numbers, which are inputs after those that are given."""
+    gathers: list[Gather]
+    """What it looks up in tables, inputs after those."""
     tensors: list[Value]
     """The parameters and buffers."""
     outputs: list[Row]
@@ -102,19 +105,22 @@ def _trace(
     sources = [*xs, *ss, *aliases]
     found = _gradients(recorder, [*ys, *after_leaves], [*grads["gy"], *grads["gs"]], sources)
     t.translate(recorder.calls[n_forward:], is_forward=False)
+    if any(gather.table not in known for gather in t.gathers):
+        raise Unsupported("an embedding of what is no parameter")
     rows = [None if g is None else t.row_of(g, "the gradient of an input") for g in found[: len(xs) + len(ss)]]
     return Trace(
         translation=t,
         draws=[draw for draw, _ in recorder.draws],
+        gathers=t.gathers,
         tensors=known,
         outputs=[t.row_of(recorder.value_of(y), "an output") for y in ys],
         states=[t.row_of(recorder.value_of(s), "a state") for s in after_leaves],
         output_structure=output_structure,
         output_shapes=[tuple(y.shape[1:]) for y in ys],
         state_shapes=[tuple(s.shape[1:]) for s in ss],
-        grad_inputs=rows[: len(xs)],
+        grad_inputs=[*rows[: len(xs)], *[None] * len(recorder.draws), *(gather.grad for gather in t.gathers)],
         grad_states=rows[len(xs) :],
-        grad_tensors=found[len(xs) + len(ss) :],
+        grad_tensors=[None if g in t.elsewhere else g for g in found[len(xs) + len(ss) :]],
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from torchrnn.scan.gathers import Gather, gather_of
 from torchrnn.scan.operations import BINARY, UNARY, UNCHANGED, Unsupported, aten
 from torchrnn.scan.record import Call, Value
 from torchrnn.scan.rows import Accumulator, Row, RowGraph, Shape, Transposed
@@ -33,9 +34,14 @@ class Translation:
         self.constants: list[Call] = []
         self.tails: list[Call] = []
         self._tail_values: set[Value] = set()
+        self.gathers: list[Gather] = []
+        self.elsewhere: set[Value] = set()
+        """Gradients of tables, which PyTorch adds to when it goes back through the look-ups."""
+        self.n_inputs = 0
 
     def input(self, value: Value, group: str, index: int) -> None:
         self.rows[value] = self.graph.add("input", (), prod(value.shape[1:]), (group, index))
+        self.n_inputs += group == "x"
 
     def translate(self, calls: list[Call], is_forward: bool) -> None:
         for call in calls:
@@ -314,6 +320,21 @@ def _product(t: Translation, call: Call) -> None:
     t.set(call, row)
 
 
+def _embedding(t: Translation, call: Call) -> None:
+    t.gathers.append(gather_of(call, t.rows))
+    t.input(call.results, "x", t.n_inputs)
+
+
+def _embedding_backward(t: Translation, call: Call) -> None:
+    grad, ids = call.args[:2]
+    found = [g for g in t.gathers if g.call.args[1] is ids and g.table.shape == call.results.shape and g.grad is None]
+    if len(found) != 1:
+        raise Unsupported("several embeddings of one size and the same ids")
+    found[0].grad = t.row_of(grad, "the gradient of an embedding")
+    t.constants.append(Call(aten.zeros.default, (list(call.results.shape),), {}, call.results))
+    t.elsewhere.add(call.results)
+
+
 def _reduction(kind: str) -> Handler:
     def handle(t: Translation, call: Call) -> None:
         value = call.args[0]
@@ -340,6 +361,8 @@ HANDLERS: dict[Any, Handler] = {
     **{op: _pointwise(name) for op, name in UNARY.items()},
     **{op: _pointwise(name) for op, name in BINARY.items()},
     **dict.fromkeys(UNCHANGED, _unchanged),
+    aten.embedding: _embedding,
+    aten.embedding_dense_backward: _embedding_backward,
     aten.add: _sum_of_two("add"),
     aten.sub: _sum_of_two("sub"),
     aten.where: _pointwise("where"),
