@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -34,32 +35,54 @@ def compiler() -> list[str] | None:
     return next((shlex.split(name) for name in names if shutil.which(shlex.split(name)[0])), None)
 
 
+def reason_for_none() -> str | None:
+    """Why the engine is not to be compiled, if it is not."""
+    if os.environ.get("TORCHRNN_NO_NATIVE"):
+        return "TORCHRNN_NO_NATIVE was set"
+    if sys.platform == "win32":
+        return "the engine is not compiled on Windows"
+    if compiler() is None:
+        return f"no C++ compiler was found ({os.environ.get('CXX') or 'c++, g++, clang++'})"
+    return None
+
+
 def build_engine(target: Path) -> list[Path]:
-    """Compile the engine for every kind of processor into the folder ``target``; returns what was built."""
-    command = compiler()
-    if os.environ.get("TORCHRNN_NO_NATIVE") or command is None or sys.platform == "win32":
-        print("torchrnn: no C++ compiler is used; sequences will run by the reference engine.")
-        return []
+    """Compile the engine for every kind of processor into the folder ``target``; returns what was written.
+
+    Where nothing is compiled, the file ``not_built.txt`` says why, and `torchrnn.scan.explain` after it.
+    """
+    target.mkdir(parents=True, exist_ok=True)
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     variants = {"portable": [], **(X86_VARIANTS if is_x86 else {})}
     suffix = ".dylib" if sys.platform == "darwin" else ".so"
-    target.mkdir(parents=True, exist_ok=True)
+    reason, command, errors = reason_for_none(), compiler() or [], []
 
     def compile_variant(name: str) -> Path | None:
         path = target / f"engine_{name}{suffix}"
         with tempfile.TemporaryDirectory(dir=target) as folder:
             made = Path(folder, path.name)
-            result = subprocess.run(
-                [*command, *FLAGS, *variants[name], str(SOURCE), "-o", str(made)], capture_output=True, text=True
-            )
+            arguments = [*command, *FLAGS, *variants[name], str(SOURCE), "-o", str(made)]
+            result = subprocess.run(arguments, capture_output=True, text=True)
             if result.returncode:
+                errors.append(f"{shlex.join(command)} failed: {result.stderr.strip()[:300]}")
                 print(f"torchrnn: the {name} engine was not built:\n{result.stderr[-2000:]}")
                 return None
             made.replace(path)
         return path
 
-    with ThreadPoolExecutor() as pool:
-        return [path for path in pool.map(compile_variant, variants) if path is not None]
+    written: list[Path] = []
+    if reason is None:
+        with ThreadPoolExecutor() as pool:
+            written = [path for path in pool.map(compile_variant, variants) if path is not None]
+    if not written:
+        reason = reason or errors[0]
+        print(f"torchrnn: {reason}; sequences will run by the reference engine.", file=sys.stderr)
+        written = [target / "not_built.txt"]
+        written[0].write_text(reason, encoding="utf-8")
+    for path in [*target.glob("engine_*"), *target.glob("not_built.txt")]:
+        if path not in written:
+            path.unlink()  # an earlier build left it there
+    return written
 
 
 class BuildWithEngine(build_py):
@@ -79,8 +102,16 @@ class PlatformDistribution(Distribution):
     """A distribution whose wheel is for one platform wherever there is something to compile with."""
 
     def has_ext_modules(self) -> bool:
-        return compiler() is not None
+        return reason_for_none() is None
+
+
+class EngineWheel(bdist_wheel):
+    """A wheel for any Python: the engine is loaded through ctypes, and knows nothing of it."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        *_, system = super().get_tag()
+        return "py3", "none", system
 
 
 if __name__ == "__main__":
-    setup(cmdclass={"build_py": BuildWithEngine}, distclass=PlatformDistribution)
+    setup(cmdclass={"bdist_wheel": EngineWheel, "build_py": BuildWithEngine}, distclass=PlatformDistribution)

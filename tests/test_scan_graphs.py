@@ -237,6 +237,15 @@ def test_sequences_that_the_reference_runs_in_graphs() -> None:
     torch.testing.assert_close(torch.compile(net, backend="aot_eager")(x, lengths), net(x, lengths))
 
 
+def test_what_must_be_native_is_not_traced() -> None:
+    net, x = torchrnn.Sequencer(torchrnn.FastLSTM(D, H)), batch().detach()
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    with use("native"):
+        torch.testing.assert_close(compiled(x), net(x))
+        with pytest.raises(RuntimeError, match="the native engine cannot run this sequence of a FastLSTM in a graph"):
+            compiled(list(x.unbind()))
+
+
 def test_a_remembered_state_goes_on_from_graph_to_graph() -> None:
     net = NETS["SeqLSTM"]().remember()
     compiled = torch.compile(net, backend="aot_eager")

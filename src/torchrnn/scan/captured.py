@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from torchrnn.scan import reference
 from torchrnn.scan.applies import check_cell, check_sequence
 from torchrnn.scan.call import plan_for
-from torchrnn.scan.choice import recomputes
+from torchrnn.scan.choice import chosen, recomputes
 from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.operators import number_of, plan_of
@@ -50,13 +50,19 @@ def scan_in_graph(
     The states in the middle are not kept then, since each would be a result of the graph.
     """
     if not first_apart and all(leaf is not None for leaf in tree_leaves(state)):
-        return _node(cell, inputs, state) or reference.scan(cell, inputs, state, keep_states)
-    if isinstance(inputs, list) or len(tree_leaves(inputs)[0]) < 2:
-        return reference.scan(cell, inputs, state, keep_states)
+        return _node(cell, inputs, state) or _reference(cell, inputs, state, keep_states)
+    if isinstance(inputs, list) or tree_leaves(inputs)[0].shape[0] < 2:
+        return _reference(cell, inputs, state, keep_states)
     output, state = cell.step(tree_map(lambda x: x[0], inputs), state)
     rest = tree_map(lambda x: x[1:], inputs)
-    later, final = _node(cell, rest, state) or reference.scan(cell, rest, state)
+    later, final = _node(cell, rest, state) or _reference(cell, rest, state, None)
     return tree_map(lambda first, others: torch.cat([first.unsqueeze(0), others]), output, later), final
+
+
+def _reference(cell: Any, inputs: Tree, state: Tree, keep_states: Callable[[Tree], None] | None) -> tuple[Tree, Tree]:
+    if chosen() == "native":
+        raise RuntimeError(f"the native engine cannot run this sequence of a {type(cell).__name__} in a graph")
+    return reference.scan(cell, inputs, state, keep_states)
 
 
 def _node(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree] | None:

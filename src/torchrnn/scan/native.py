@@ -55,7 +55,9 @@ def library() -> ctypes.CDLL:
                 return _declared(ctypes.CDLL(str(path)))
             except OSError as e:
                 raise Unsupported(f"the native library cannot be loaded: {e}") from e
-    raise Unsupported("the native library was not built; install torchrnn where there is a C++ compiler")
+    note = FOLDER / "not_built.txt"
+    reason = f": {note.read_text(encoding='utf-8')}" if note.is_file() else ""
+    raise Unsupported(f"the native library was not built{reason}; install torchrnn where there is a C++ compiler")
 
 
 def _declared(engine: ctypes.CDLL) -> ctypes.CDLL:
