@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from torchrnn.scan.record import Call, Value
 
@@ -37,23 +37,19 @@ class Replay:
 def run_calls(calls: Iterable[Call], values: dict[Value, Tensor]) -> None:
     """Run calls on ``values``, and put their results there."""
 
-    def known(leaf: Any) -> Any:
-        return values[leaf] if isinstance(leaf, Value) else leaf
+    def known(argument: Any) -> Any:
+        if isinstance(argument, Value):
+            return values[argument]
+        return [known(inside) for inside in argument] if isinstance(argument, list | tuple) else argument
 
     for call in calls:
-        if len(call.args) == 1 and not call.kwargs and isinstance(call.args[0], Value):
-            result = call.op(values[call.args[0]])
-        else:
-            args, kwargs = tree_map(known, (call.args, call.kwargs))
-            result = call.op(*args, **kwargs)
+        kwargs = {name: known(argument) for name, argument in call.kwargs.items()}
+        result = call.op(*[known(argument) for argument in call.args], **kwargs)
         if isinstance(call.results, Value):
             values[call.results] = result
         else:
-            values.update(
-                (value, tensor)
-                for value, tensor in zip(tree_leaves(call.results), tree_leaves(result), strict=True)
-                if isinstance(value, Value)
-            )
+            made = zip(call.results, result, strict=True)
+            values.update((value, tensor) for value, tensor in made if isinstance(value, Value))
 
 
 def flat_constant(values: dict[Value, Tensor], value: Value, shape: Sequence[int], start: int, width: int) -> Tensor:
