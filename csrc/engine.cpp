@@ -149,6 +149,7 @@ class Worker {
     for (int64_t c = begin; c < end; c += columns)
       for (int64_t r = first; r < last; r += rows) {
         int64_t n_columns = std::min(columns, end - c);
+        fetch_next_step(pointwise, r, std::min(last, r + rows), c, n_columns);
         for (const Instruction& in : pointwise.body) {
           Operand operands[4];
           const Operation& operation = TABLE[in.operation];
@@ -158,6 +159,17 @@ class Worker {
         }
       }
   }
+  // What the next step reads has not been seen for a whole sequence: it is on its way while this step is computed.
+  void fetch_next_step(const Pointwise& pointwise, int64_t row, int64_t end, int64_t column, int64_t n_columns) {
+    for (int b : pointwise.reads) {
+      const Buffer& buffer = run.buffers[b];
+      if (buffer.time_stride == 0 || buffer.is_ring) continue;
+      const float* next = now[b] + (run.backwards ? -buffer.time_stride : buffer.time_stride) + column;
+      for (int64_t r = row; r < end; r++)
+        for (int64_t c = 0; c < n_columns; c += PADDING) __builtin_prefetch(next + r * buffer.row_stride + c);
+    }
+  }
+
   Operand locate(int operand, int64_t row, int64_t column, int64_t n_columns) {
     if (operand >= LOCAL) return {local.get() + (operand - LOCAL) * LOCAL_SIZE, n_columns};
     int64_t stride = run.buffers[operand].row_stride;

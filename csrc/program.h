@@ -21,6 +21,7 @@ struct Instruction {
 struct Pointwise {
   int64_t width;
   std::vector<Instruction> body;
+  std::vector<int> reads;  // buffers that are read before they are written
 };
 struct Reduce {
   bool maximum;
@@ -117,10 +118,18 @@ class Reader {
         program.n_locals = std::max(program.n_locals, operands[0] - LOCAL + 1);
       }
       std::copy(operands, operands + 4, in.operands);
+      if (!spreads)
+        for (int i = 1; i <= arity; i++) note_read(pointwise, operands[i]);
       pointwise.body.push_back(in);
     }
     program.stages.push_back({POINTWISE, (int)program.pointwise.size()});
     program.pointwise.push_back(std::move(pointwise));
+  }
+  static void note_read(Pointwise& pointwise, int operand) {
+    if (operand >= LOCAL) return;
+    for (const Instruction& earlier : pointwise.body)
+      if (earlier.operands[0] == operand) return;
+    if (std::find(pointwise.reads.begin(), pointwise.reads.end(), operand) == pointwise.reads.end()) pointwise.reads.push_back(operand);
   }
   int operand(int64_t width) {
     if (at < end && *at >= LOCAL) return next(LOCAL, LOCAL + (1 << 12), "local slot");
