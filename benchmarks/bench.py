@@ -87,29 +87,46 @@ def contestants(N: int, T: int, D: int, H: int) -> dict[str, Run]:
 
 
 def jax_contestants(N: int, T: int, D: int, H: int) -> dict[str, Run]:
-    """An LSTM by ``jax.lax.scan`` under ``jit``, if there is JAX."""
+    """An LSTM, a GRU and a simple network by ``jax.lax.scan`` under ``jit``, if there is JAX."""
     try:
         import jax
         import jax.numpy as jnp
     except ImportError:
         return {}
+
+    def lstm(weights: Any, state: Any, x: Any) -> Any:
+        h, c = state
+        i, f, o, g = jnp.split(x @ weights[0] + h @ weights[1], 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    def gru(weights: Any, state: Any, x: Any) -> Any:
+        (h,) = state
+        (r, z, n), (r_h, z_h, n_h) = jnp.split(x @ weights[0], 3, axis=-1), jnp.split(h @ weights[1], 3, axis=-1)
+        z = jax.nn.sigmoid(z + z_h)
+        h = (1 - z) * jnp.tanh(n + jax.nn.sigmoid(r + r_h) * n_h) + z * h
+        return (h,), h
+
+    def rnn(weights: Any, state: Any, x: Any) -> Any:
+        h = jnp.tanh(x @ weights[0] + state[0] @ weights[1])
+        return (h,), h
+
     keys = jax.random.split(jax.random.PRNGKey(0), 3)
     x = jax.random.normal(keys[0], (T, N, D))
-    weights = jax.random.normal(keys[1], (D, 4 * H)) * 0.1, jax.random.normal(keys[2], (H, 4 * H)) * 0.1
 
-    def loss(weights: Any, x: Any) -> Any:
-        def step(state: Any, x: Any) -> Any:
-            h, c = state
-            i, f, o, g = jnp.split(x @ weights[0] + h @ weights[1], 4, axis=-1)
-            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h = jax.nn.sigmoid(o) * jnp.tanh(c)
-            return (h, c), h
+    def contestant(step: Any, gates: int, n_states: int) -> Run:
+        weights = tuple(jax.random.normal(key, (n, gates * H)) * 0.1 for key, n in zip(keys[1:], (D, H), strict=True))
 
-        start = jnp.zeros((N, H)), jnp.zeros((N, H))
-        return jax.lax.scan(step, start, x)[1].sum()
+        def loss(weights: Any, x: Any) -> Any:
+            start = tuple(jnp.zeros((N, H)) for _ in range(n_states))
+            return jax.lax.scan(lambda state, x: step(weights, state, x), start, x)[1].sum()
 
-    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
-    return {"jax.lax.scan LSTM": lambda: jax.block_until_ready(gradient(weights, x))}
+        gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        return lambda: jax.block_until_ready(gradient(weights, x))
+
+    kinds = {"LSTM": (lstm, 4, 2), "GRU": (gru, 3, 1), "RNN": (rnn, 1, 1)}
+    return {f"jax.lax.scan {name}": contestant(*kind) for name, kind in kinds.items()}
 
 
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
@@ -140,8 +157,9 @@ def ratios(quartiles: dict[str, float], N: int, H: int) -> dict[str, float]:
         for name, part in FLOPS.items():
             rows[f"{name} / FastLSTM, per flop"] = q[name] / q["FastLSTM"] / part
     rows["masked FastLSTM / FastLSTM"] = q["masked FastLSTM"] / q["FastLSTM"]
-    if "jax.lax.scan LSTM" in q:
-        rows["FastLSTM / jax.lax.scan"] = q["FastLSTM"] / q["jax.lax.scan LSTM"]
+    for name, peer in (("FastLSTM", "LSTM"), ("GRU", "GRU"), ("VanillaRNN", "RNN")):
+        if f"jax.lax.scan {peer}" in q:
+            rows[f"{name} / jax.lax.scan"] = q[name] / q[f"jax.lax.scan {peer}"]
     return rows
 
 
