@@ -25,6 +25,8 @@ def check_surroundings() -> None:
         raise Unsupported("a mode of PyTorch watches its operators")
     if forward_ad._current_level >= 0:
         raise Unsupported("forward-mode differentiation is at work")
+    if nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
+        raise Unsupported("hooks on all modules are at work")
     if torch.is_autocast_enabled("cpu"):
         raise Unsupported("autocast is on")
 

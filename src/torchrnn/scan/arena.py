@@ -31,7 +31,7 @@ class Arena:
     def floats(self, n: int) -> Tensor:
         """Memory for ``n`` floats, of no particular values."""
         if n < SMALL:
-            return torch.empty(n)
+            return torch.empty(n, dtype=torch.float32)
         block = self._take(n)
         memory = block[:n]
         weakref.finalize(memory, self._give_back, block).atexit = False

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torchrnn.scan import reference
 from torchrnn.scan.call import Call
 from torchrnn.scan.choice import recomputes
+from torchrnn.scan.signature import signature
 
 
 class NativeScan(torch.autograd.Function):
@@ -73,6 +74,11 @@ def _differentiate_reference(
         raise RuntimeError(
             "gradients of gradients through a step that draws random numbers: the native engine cannot draw them "
             "again; run the sequence under torchrnn.scan.use('reference')."
+        )
+    if signature(call.cell).key != call.key:
+        raise RuntimeError(
+            f"gradients of gradients: the {type(call.cell).__name__} is no longer what it was in the forward, since an "
+            "attribute or its mode was changed; the step would be another one now."
         )
     before = [held[name] for held, name in call.places]
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchrnn.scan.applies import check_cell, check_sequence, check_surroundings
 from torchrnn.scan.choice import chosen
-from torchrnn.scan.draws import draw
+from torchrnn.scan.draws import check_order, draw
 from torchrnn.scan.gathers import look_up
 from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
@@ -41,6 +41,8 @@ class Call:
     states: list[Tensor]
     structure: Structure
     tensors: list[Tensor]
+    key: tuple[Any, ...]
+    """The cell as it is now: see `Signature`."""
     n_draws: int = 0
     """How many of ``xs``, after those that are given, are random numbers."""
     finished: Finished | None = None
@@ -49,6 +51,8 @@ class Call:
         """Add the inputs that the step makes itself: what it looks up in tables, and random numbers, for all steps."""
         trace = self.plan.trace
         found = look_up(trace.gathers, dict(zip(trace.tensors, self.tensors, strict=True)), self.xs)
+        if trace.draws:
+            check_order([*(x[0] for x in self.xs), *self.states])
         numbers = draw(trace.draws, *self.xs[0].shape[:2])
         self.xs, self.n_draws = [*self.xs, *numbers, *found], len(numbers)
 
@@ -78,7 +82,9 @@ def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call
     leaves = [*xs, *states, *now.tensors]
     wants_backward = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
     plan = plan_for(cell, now, xs, input_structure, states, structure, wants_backward, by_step)
-    return Call(plan, cell, now.places, xs, input_structure, isinstance(inputs, list), states, structure, now.tensors)
+    return Call(
+        plan, cell, now.places, xs, input_structure, isinstance(inputs, list), states, structure, now.tensors, now.key
+    )
 
 
 def _stacked_inputs(inputs: Tree) -> tuple[list[Tensor], Structure]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from torchrnn.scan.record import Call, Value
+
+VIEW = torch.ops.aten.view.default
 
 
 class Replay:
@@ -44,7 +47,8 @@ def run_calls(calls: Iterable[Call], values: dict[Value, Tensor]) -> None:
 
     for call in calls:
         kwargs = {name: known(argument) for name, argument in call.kwargs.items()}
-        result = call.op(*[known(argument) for argument in call.args], **kwargs)
+        op = torch.reshape if call.op is VIEW else call.op  # a parameter may lie in memory in another way by now
+        result = op(*[known(argument) for argument in call.args], **kwargs)
         if isinstance(call.results, Value):
             values[call.results] = result
         else:
@@ -55,6 +59,8 @@ def run_calls(calls: Iterable[Call], values: dict[Value, Tensor]) -> None:
 def flat_constant(values: dict[Value, Tensor], value: Value, shape: Sequence[int], start: int, width: int) -> Tensor:
     """Columns of a constant as a vector (width,)."""
     tensor = values[value]
+    if tensor.dtype != torch.float32:  # such as a mask of weights, or indices
+        tensor = tensor.to(torch.float32)
     if tensor.dim() != 1 or tensor.shape != tuple(shape):
         tensor = tensor.reshape(-1)[0:1] if tuple(shape) == (1,) else _aligned(tensor, shape).reshape(-1)
     return tensor[start : start + width]

@@ -38,9 +38,17 @@ class Draw:
         self._fill(rows, *self._args)
 
 
+def check_order(tensors: Sequence[Tensor]) -> None:
+    """Refuse rows (N, ...) that lie in memory in another order: random numbers like them are drawn in that order."""
+    for tensor in tensors:
+        strides = [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
+        if strides != sorted(strides, reverse=True):
+            raise Unsupported("random numbers are drawn beside inputs or states that are transposed")
+
+
 def draw(draws: Sequence[Draw], T: int, N: int) -> list[Tensor]:
     """The random numbers of T steps, (T, N, ...): the same, after the same seed, as the reference draws."""
-    numbers = [torch.empty(T, N, *each.shape[1:]) for each in draws]
+    numbers = [torch.empty(T, N, *each.shape[1:], dtype=torch.float32) for each in draws]
     for t in range(T if draws else 0):
         for each, rows in zip(draws, numbers, strict=True):
             each(rows[t])

@@ -81,7 +81,9 @@ class Executor:
         self.numbers = [array for array in used if array.kind == "number"]
         self.given = [array for array in used if array not in set(self.own) and array.kind == "stack"]
         self.widest = padded(max([self.native.width(i) for i in range(len(program.buffers))], default=1))
-        self.number_rows = {array: torch.full((self.widest,), array.detail[0]) for array in self.numbers}
+        self.number_rows = {
+            array: torch.full((self.widest,), array.detail[0], dtype=torch.float32) for array in self.numbers
+        }
         sources = [None, None, *self.given, *self.constants, *self.numbers]
         self.source_of_buffer = np.asarray(
             [

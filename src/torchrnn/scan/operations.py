@@ -94,12 +94,13 @@ BINARY = {
     aten.le: "le",
     aten.eq: "eq",
     aten.ne: "ne",
-    aten.logical_and: "mul",
     aten.bitwise_and: "mul",
-    aten.logical_or: "maximum",
     aten.bitwise_or: "maximum",
 }
 """Logic on masks, which are 1 and 0 here, is arithmetic."""
+
+LOGIC = {aten.logical_and: "mul", aten.logical_or: "maximum"}
+"""The same, of what may be no mask yet."""
 
 UNCHANGED = {aten.clone, aten.detach, aten.alias, aten._to_copy, aten.lift_fresh, aten.lift_fresh_copy, aten.contiguous}
 """Operators whose result has the values of their argument."""

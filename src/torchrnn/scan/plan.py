@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from torchrnn.scan.apart import apart
 from torchrnn.scan.build import build
 from torchrnn.scan.carried import Carried
 from torchrnn.scan.constants import Replay, run_calls
@@ -224,7 +225,7 @@ class Plan:
             given[array] = given_memory(x, array)
         for array, row, grad in zip(self.gy_arrays, self.gy_rows, grad_outputs, strict=True):
             width = sum(piece.width for piece in row)
-            given[array] = given_memory(torch.zeros(T, N, width) if grad is None else grad, array)
+            given[array] = given_memory(torch.zeros(T, N, width, dtype=torch.float32) if grad is None else grad, array)
         memory, own_kept, temporary = run.executor.memory(layout, given)
         self._grad_states.put(memory, grad_final, T, N)
         run.run_before(T, N, memory, values)
@@ -237,7 +238,8 @@ class Plan:
         ]
         grads += self._grad_states.get(memory, 0, N)
         sums = run.sums(memory, layout.grid[0])
-        return grads + self.parameter_gradients.compute(wanted[n_x + n_s :], values, stacked, sums)
+        grads += self.parameter_gradients.compute(wanted[n_x + n_s :], values, stacked, sums)
+        return apart(grads, [given_array.tensor for given_array in given.values()])
 
 
 def _cut(trace: Trace) -> Cutter:

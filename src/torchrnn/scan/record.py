@@ -152,6 +152,7 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
 
 
 @torch.no_grad()
-def example(tensor: Tensor, rows: int) -> Tensor:
-    """Zeros like the rows of ``tensor``, but ``rows`` of them."""
-    return torch.zeros((rows, *tensor.shape[1:]), dtype=tensor.dtype)
+def example(tensor: Tensor, rows: int, random: bool = False) -> Tensor:
+    """Zeros, or random numbers, like the rows of ``tensor``, but ``rows`` of them; indices stay zeros."""
+    shape = rows, *tensor.shape[1:]
+    return (torch.randn if random and tensor.is_floating_point() else torch.zeros)(shape, dtype=tensor.dtype)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -18,6 +21,8 @@ from torchrnn.scan.operations import Unsupported
 PLAIN = frozenset({bool, int, float, str, type(None), tuple, FunctionType, BuiltinFunctionType, MethodType})
 """Types of attributes that a step may read, and that are compared; a change of one is another step."""
 MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"training"}
+LARGE_ARRAY = 2**16
+"""Bytes of an array of NumPy above which what is in it is not compared."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -55,6 +60,7 @@ def signature(cell: Any) -> Signature:
             continue
         owner = part if owner is None else owner
         key.append(id(part))
+        key += map(id, attributes["_modules"].values())  # one module may stand in several places
         if part is not cell and any(attributes[hooks] for hooks in HOOKS):
             hooked = kind.__name__
         for held in (attributes["_parameters"], attributes["_buffers"]):
@@ -67,7 +73,7 @@ def signature(cell: Any) -> Signature:
                     numbers[id(tensor)] = len(tensors)
                     tensors.append(tensor)
                     places.append((held, name))
-                    key += (tensor.shape, _may_have_gradient(tensor))
+                    key += (tensor.shape, tensor.dtype, _may_have_gradient(tensor))
     return Signature(tuple(key), cell if owner is None else owner, tensors, places, hooked)
 
 
@@ -76,13 +82,27 @@ def _summary(value: Any, depth: int = 3) -> Any:
     kind = type(value)
     if kind in PLAIN and kind is not tuple:
         return value
-    if depth == 0 or isinstance(value, Tensor | nn.Module | set):
+    if depth == 0 or isinstance(value, Tensor | nn.Module):
         return kind
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | deque):
         return kind, *[_summary(inside, depth - 1) for inside in value]
+    if isinstance(value, set | frozenset):
+        return kind, frozenset(_summary(inside, depth - 1) for inside in value)
     if isinstance(value, dict):
         return kind, *[(name, _summary(inside, depth - 1)) for name, inside in value.items()]
-    return (kind, _summary(vars(value), depth)) if hasattr(value, "__dict__") and not callable(value) else kind
+    if isinstance(value, np.ndarray):
+        return kind, value.shape, value.dtype.str, value.tobytes() if value.nbytes <= LARGE_ARRAY else None
+    if isinstance(value, partial):
+        return kind, *[_summary(inside, depth - 1) for inside in (value.func, value.args, value.keywords)]
+    names = [name for name in copyreg._slotnames(kind) if hasattr(value, name)]  # type: ignore[attr-defined]
+    held = {name: getattr(value, name) for name in names} | getattr(value, "__dict__", {})
+    if held and not isinstance(value, type):
+        return kind, _summary(held, depth)
+    try:
+        hash(value)  # a number of NumPy, a dtype, a class: what it is equal to
+    except TypeError:
+        return kind
+    return kind, value
 
 
 def _may_have_gradient(tensor: Tensor) -> bool:
@@ -119,7 +139,9 @@ def is_stand_in(tensor: Any) -> bool:
 
 
 def like(tensor: Tensor) -> Tensor:
-    """A tensor, or in place of one that only stands for another, zeros."""
+    """A tensor, or in place of one that only stands for another, zeros; one of inference mode is copied out of it."""
+    if tensor.is_inference():
+        return tensor.clone()
     return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device) if is_stand_in(tensor) else tensor
 
 
@@ -130,7 +152,13 @@ def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
     a step.
     """
     with torch.no_grad():
-        aliases = [like(tensor).detach().requires_grad_(_may_have_gradient(tensor)) for tensor in tensors]
+        aliases = [like(tensor).detach() for tensor in tensors]
+        places: set[tuple[Any, ...]] = set()
+        for i, alias in enumerate(aliases):  # what lies in the same memory now need not do so for ever
+            place = alias.data_ptr(), alias.shape, alias.stride()
+            aliases[i] = alias.clone() if place in places else alias
+            places.add(place)
+        aliases = [alias.requires_grad_(_may_have_gradient(t)) for alias, t in zip(aliases, tensors, strict=True)]
     memo: dict[int, Any] = {id(tensor): alias for tensor, alias in zip(tensors, aliases, strict=True)}
     # A state that only stands for another cannot be copied.
     remembered = [(vars(part), vars(part).get("_state")) for part in _parts(cell)]
@@ -144,10 +172,15 @@ def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
     finally:
         for held, state in remembered:
             held["_state"] = state
-    for part in _parts(double):
+    forget_all(double)
+    return double, aliases
+
+
+def forget_all(cell: Any) -> None:
+    """Let all parts of a cell forget what they remember."""
+    for part in _parts(cell):
         if hasattr(part, "forget"):
             part.forget()
-    return double, aliases
 
 
 class Attributes:

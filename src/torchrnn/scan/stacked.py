@@ -194,12 +194,12 @@ class Stacked:
 
     def _compute(self, piece: Piece) -> Tensor:
         if piece.op == "number":
-            return torch.tensor(piece.detail)
+            return torch.tensor(piece.detail, dtype=torch.float32)
         if piece.op == "constant":
             value, shape, start = piece.detail
             return flat_constant(self.values, value, shape, start, piece.width)
         if piece.op == "linear":
-            out = torch.empty(self.T * self.N, piece.width)
+            out = torch.empty(self.T * self.N, piece.width, dtype=torch.float32)
             self.multiply(self._places.multiplications(piece), out)
             return out
         args = [self.of(arg) for arg in piece.args]
@@ -236,7 +236,7 @@ class Stacked:
         lefts, rights = self.blocks(left), self.blocks(right)
         if len(lefts) == len(rights) == 1:
             return torch.mm(lefts[0].t(), rights[0])
-        out = torch.empty(sum(p.width for p in left), sum(p.width for p in right))
+        out = torch.empty(sum(p.width for p in left), sum(p.width for p in right), dtype=torch.float32)
         i = 0
         for a in lefts:
             j = 0
@@ -276,7 +276,7 @@ class Stacked:
         summed = []
         for biases, width in ranges:
             terms = [flat_constant(self.values, value, shape, start, width) for value, shape, start in biases]
-            summed.append(sum(terms[1:], terms[0]) if terms else torch.zeros(width))
+            summed.append(sum(terms[1:], terms[0]) if terms else torch.zeros(width, dtype=torch.float32))
         return summed[0] if len(summed) == 1 else torch.cat(summed)
 
 

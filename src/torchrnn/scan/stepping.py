@@ -37,7 +37,7 @@ def engine() -> ctypes.CDLL:
 
 def allocate(n: int) -> Tensor:
     """Memory for ``n`` floats: cleared, since what lies in the padding takes part and must not be slow numbers."""
-    return torch.zeros(n)
+    return torch.zeros(n, dtype=torch.float32)
 
 
 class Stepping:
@@ -75,7 +75,7 @@ class Stepping:
         is_shared = 4 * threads <= N and native.workspace(1) * N >= SMALL
         self._buffers = np.asarray([self._buffer(ref) for ref in program.buffers], dtype=np.int64)
         self._weights = np.asarray([self._weight(*weight) for weight in program.weights], dtype=np.int64)
-        self._workspace = torch.empty(native.workspace(1) + PADDING)
+        self._workspace = torch.empty(native.workspace(1) + PADDING, dtype=torch.float32)
         run = Run(
             program=native.handle,
             buffers=self._buffers.ctypes.data,
@@ -99,10 +99,10 @@ class Stepping:
 
     def _new_memory(self, array: Array, widest: int) -> Tensor:
         if array.kind == "number":
-            return torch.full((widest,), array.detail[0])
+            return torch.full((widest,), array.detail[0], dtype=torch.float32)
         if array.kind == "constant":
             (value, shape, start), width = array.detail
-            row = torch.zeros(widest)
+            row = torch.zeros(widest, dtype=torch.float32)
             row[: widest if width == 1 else width] = flat_constant(self._values, value, shape, start, width)
             return row
         slots = 2 if array in self._rings else 1
@@ -122,7 +122,7 @@ class Stepping:
         if piece in refs:
             return self._view(refs[piece], piece.width, t)
         if piece.op == "number":
-            return torch.full((self.N, piece.width), piece.detail)
+            return torch.full((self.N, piece.width), piece.detail, dtype=torch.float32)
         assert piece.op == "constant", "an output of a step is computed in it"
         value, shape, start = piece.detail
         return flat_constant(self._values, value, shape, start, piece.width).expand(self.N, piece.width)

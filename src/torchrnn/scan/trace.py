@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from torchrnn.scan.draws import Draw
+from torchrnn.scan.faithful import Watch, check_leaves, check_same
 from torchrnn.scan.gathers import Gather
 from torchrnn.scan.operations import Unsupported
-from torchrnn.scan.record import Recorder, Value, example
+from torchrnn.scan.record import Call, Recorder, Value, example
 from torchrnn.scan.rows import Row
-from torchrnn.scan.signature import Attributes, stand_in
+from torchrnn.scan.signature import Attributes, forget_all, stand_in
 from torchrnn.scan.structure import Structure, take_apart
 from torchrnn.scan.translate import Translation
 
@@ -60,7 +61,7 @@ def trace(
     ``inputs`` and ``states`` are the leaves of one step, of which only shapes and dtypes count.
     """
     # Hooks on saved tensors, as torch.utils.checkpoint has, are not for the tensors of a trace.
-    with saved_tensors_hooks(torch.Tensor.detach, lambda tensor: tensor):
+    with torch.inference_mode(False), saved_tensors_hooks(torch.Tensor.detach, lambda tensor: tensor):
         return _trace(cell, tensors, inputs, input_structure, states, structure)
 
 
@@ -73,7 +74,7 @@ def _trace(
     structure: Structure,
 ) -> Trace:
     copy, aliases = stand_in(cell, tensors)
-    batch = _unused_size([*tensors, *inputs, *states])
+    batch, other_batch = _unused_sizes([*tensors, *inputs, *states])
     xs = [_leaf(example(x, batch)) for x in inputs]
     ss = [_leaf(example(s, batch)) for s in states]
     recorder, t = Recorder(), Translation(batch)
@@ -82,8 +83,8 @@ def _trace(
         for index, leaf in enumerate(leaves):
             t.input(recorder.know(leaf), group, index)
 
-    attributes = Attributes(copy)
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]), recorder:
+    attributes, watch = Attributes(copy), Watch()
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]), watch.run(), recorder:
         output, after = copy.step(input_structure.tree(xs), structure.tree(ss))
     attributes.check_unchanged()
     ys, output_structure = take_apart(output)
@@ -103,7 +104,13 @@ def _trace(
     t.translate(recorder.calls, is_forward=True)
 
     sources = [*xs, *ss, *aliases]
+    check_leaves([*ys, *after_leaves], sources)
     found = _gradients(recorder, [*ys, *after_leaves], [*grads["gy"], *grads["gs"]], sources)
+    forget_all(copy)
+    with watch.run():
+        others = _other_calls(copy, aliases, inputs, input_structure, states, structure, other_batch)
+    watch.check()
+    check_same(recorder.calls, others, batch, other_batch)
     t.translate(recorder.calls[n_forward:], is_forward=False)
     if any(gather.table not in known for gather in t.gathers):
         raise Unsupported("an embedding of what is no parameter")
@@ -124,13 +131,38 @@ def _trace(
     )
 
 
-def _unused_size(tensors: list[Tensor]) -> int:
-    """A number of rows that is no size of anything else, so that the batch can be told from other dimensions."""
+def _other_calls(
+    cell: Any,
+    aliases: list[Tensor],
+    inputs: list[Tensor],
+    input_structure: Structure,
+    states: list[Tensor],
+    structure: Structure,
+    batch: int,
+) -> list[Call]:
+    """What the step and its derivative run for another number of rows, and other values in them."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        xs, ss = ([_leaf(example(leaf, batch, random=True)) for leaf in leaves] for leaves in (inputs, states))
+        recorder = Recorder()
+        for leaf in [*aliases, *xs, *ss]:
+            recorder.know(leaf)
+        with recorder:
+            output, after = cell.step(input_structure.tree(xs), structure.tree(ss))
+        results = [*take_apart(output)[0], *take_apart(after)[0]]
+        grads = [torch.ones_like(result) for result in results]
+        for grad in grads:
+            recorder.know(grad)
+        _gradients(recorder, results, grads, [*xs, *ss, *aliases])
+    return recorder.calls
+
+
+def _unused_sizes(tensors: list[Tensor]) -> list[int]:
+    """Two numbers of rows that are no size of anything else, so that the batch can be told from other dimensions."""
     sizes = {size for tensor in tensors for size in tensor.shape}
-    for batch in BATCHES:
-        if batch not in sizes:
-            return batch
-    raise Unsupported("the cell has dimensions of too many sizes")
+    unused = [batch for batch in BATCHES if batch not in sizes]
+    if len(unused) < 2:
+        raise Unsupported("the cell has dimensions of too many sizes")
+    return unused[:2]
 
 
 def _leaf(tensor: Tensor) -> Tensor:

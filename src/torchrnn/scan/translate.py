@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from torchrnn.scan.gathers import Gather, gather_of
-from torchrnn.scan.operations import BINARY, UNARY, UNCHANGED, Unsupported, aten
+from torchrnn.scan.operations import BINARY, LOGIC, UNARY, UNCHANGED, Unsupported, aten
 from torchrnn.scan.record import Call, Value
 from torchrnn.scan.rows import Accumulator, Row, RowGraph, Shape, Transposed
 
@@ -139,10 +139,26 @@ def _pointwise(name: str) -> Handler:
 def _sum_of_two(name: str) -> Handler:
     def handle(t: Translation, call: Call) -> None:
         a, b = (t.argument(arg, call.results.shape) for arg in call.args)
+        if call.results.dtype == torch.bool:  # of masks, "or"
+            t.set(call, t.graph.pointwise("maximum", a, b))
+            return
         alpha = call.kwargs.get("alpha", 1)
         t.set(call, t.graph.pointwise(name, a, b if alpha == 1 else t.graph.pointwise("mul", b, t.graph.number(alpha))))
 
     return handle
+
+
+def _logic(name: str) -> Handler:
+    def handle(t: Translation, call: Call) -> None:
+        masks = [_mask(t, t.argument(arg, call.results.shape), arg.dtype) for arg in call.args]
+        t.set(call, t.graph.pointwise(name, *masks))
+
+    return handle
+
+
+def _mask(t: Translation, row: Row, dtype: torch.dtype) -> Row:
+    """A row of ``dtype`` as a mask of ones and zeros."""
+    return row if dtype == torch.bool else t.graph.pointwise("ne", row, t.graph.number(0))
 
 
 def _not(t: Translation, call: Call) -> None:
@@ -154,7 +170,7 @@ def _unchanged(t: Translation, call: Call) -> None:
     if isinstance(row, Transposed):
         t.rows[call.results] = row
     else:
-        t.set(call, row)
+        t.set(call, _mask(t, row, call.args[0].dtype) if call.results.dtype == torch.bool else row)
 
 
 def _pow(t: Translation, call: Call) -> None:
@@ -361,6 +377,7 @@ HANDLERS: dict[Any, Handler] = {
     **{op: _pointwise(name) for op, name in UNARY.items()},
     **{op: _pointwise(name) for op, name in BINARY.items()},
     **dict.fromkeys(UNCHANGED, _unchanged),
+    **{op: _logic(name) for op, name in LOGIC.items()},
     aten.embedding: _embedding,
     aten.embedding_dense_backward: _embedding_backward,
     aten.add: _sum_of_two("add"),
