@@ -157,7 +157,7 @@ def error(got: list[Tensor | None], expected: list[Tensor | None]) -> float:
     A gradient that cancels out, such as that of a bias before a softmax, is not exactly zero in either engine.
     """
     worst = 0.0
-    least = 0.1 * max((float(b.abs().max()) for b in expected if b is not None and b.numel()), default=0.0)
+    least = 0.1 * max((float(b.detach().abs().max()) for b in expected if b is not None and b.numel()), default=0.0)
     for a, b in zip(got, expected, strict=True):
         if a is None and b is None:
             continue
