@@ -8,9 +8,10 @@ from torch import Tensor
 
 from torchrnn.scan.execute import Executor
 from torchrnn.scan.layout import Array, Program, Ref
+from torchrnn.scan.multiplications import Multiplication
 from torchrnn.scan.pieces import Piece
 from torchrnn.scan.record import Value
-from torchrnn.scan.stacked import Memory, Multiplication, Places, Stacked
+from torchrnn.scan.stacked import Memory, Places, Stacked
 
 
 @dataclass

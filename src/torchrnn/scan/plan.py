@@ -14,12 +14,13 @@ from torchrnn.scan.carried import Carried
 from torchrnn.scan.constants import Replay, run_calls
 from torchrnn.scan.execute import Executor
 from torchrnn.scan.layout import Array, Program, Ref, padded
+from torchrnn.scan.multiplications import Refs, plan_multiplications
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.parameter_gradients import ParameterGradients, Sum
 from torchrnn.scan.passes import Pass
 from torchrnn.scan.pieces import Cutter, Piece, propagate_cuts
 from torchrnn.scan.record import Value
-from torchrnn.scan.stacked import Memory, Places, Refs, plan_multiplications
+from torchrnn.scan.stacked import Memory, Places
 from torchrnn.scan.stages import Carry, Stages, cone, what_backward_reads, what_to_keep
 from torchrnn.scan.trace import Trace
 
