@@ -130,6 +130,19 @@ def test_modules_in_a_container_list_the_states_of_a_native_sequence() -> None:
     assert lstm.get_hidden_state() is net.get_hidden_state()[0]
 
 
+def test_modules_deep_inside_list_the_states_of_a_native_sequence() -> None:
+    """The reference takes the first step, in which the parts are called."""
+    lstm, x = torchrnn.LSTM(4, 6), torch.randn(5, 3, 4)
+    net = torchrnn.Sequencer(torchrnn.Recursor(torchrnn.Sequential(torchrnn.Recursor(lstm), nn.Tanh())))
+
+    def run() -> list[Tensor]:
+        net(x)
+        return lstm.cells
+
+    native, expected = both(run)
+    torch.testing.assert_close(native, expected)
+
+
 def test_rows_are_forgotten_inside_of_a_container() -> None:
     net = torchrnn.Sequencer(torchrnn.Sequential(torchrnn.LSTM(4, 6), nn.Linear(6, 4))).remember()
     x, rows = torch.randn(5, 3, 4), torch.tensor([True, False, True])

@@ -123,7 +123,7 @@ class AbstractRecurrent(Remembering):
                 continue
             part_states = None if states is None else [self.parts(s)[i][1] for s in unstacked(states)[-missed:]]
             part._remember_unseen(part_states, part_final, missed)
-            part._tell_parts(part_states, part_final, missed)
+            part._tell_parts(part_states, part_final, length)
 
     def extra_repr(self) -> str:
         sizes = (getattr(self, name, None) for name in ("input_size", "hidden_size", "proj_size"))
