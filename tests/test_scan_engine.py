@@ -238,6 +238,21 @@ def test_double_backward_is_that_of_the_reference() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_gradients_of_gradients_of_sequences_that_follow_one_another() -> None:
+    """The state and the input of the second come from the same parameters as its step."""
+    cell, x = torchrnn.LSTM(4, 4), torch.randn(5, 3, 4, requires_grad=True)
+    wanted = [x, *cell.parameters()]
+
+    def gradients() -> list[Tensor]:
+        y, state = cell.sequence(x)
+        y, _ = cell.sequence(y, state)
+        first = torch.autograd.grad(y.square().sum(), wanted, create_graph=True)
+        return [*first, *torch.autograd.grad(sum(g.square().sum() for g in first), wanted)]
+
+    for a, b in zip(*both(gradients), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
 def test_values_of_the_moment_are_used() -> None:
     """Parameters that are changed, replaced, swapped, shared or frozen, buffers, and flags of a module."""
     cell, (x, h) = Fine(), sequence()

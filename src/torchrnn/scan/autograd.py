@@ -80,6 +80,12 @@ def _differentiate_reference(
             f"gradients of gradients: the {type(call.cell).__name__} is no longer what it was in the forward, since an "
             "attribute or its mode was changed; the step would be another one now."
         )
+    # As views: one of them may come from another, a state from the parameters, and what flows on from it is not ours.
+    own = [
+        leaf.view_as(leaf) if is_wanted else leaf
+        for leaf, is_wanted in zip([*xs, *states, *tensors], wanted, strict=True)
+    ]
+    xs, states, tensors = _split(own, len(xs), len(states))
     before = [held[name] for held, name in call.places]
     try:
         for (held, name), tensor in zip(call.places, tensors, strict=True):
@@ -90,7 +96,7 @@ def _differentiate_reference(
             held[name] = tensor
     results = [*tree_leaves(outputs), *tree_leaves(final)]
     flow = [(r, g) for r, g in zip(results, grads, strict=True) if g is not None and r.requires_grad]
-    sources = [leaf for leaf, is_wanted in zip([*xs, *states, *tensors], wanted, strict=True) if is_wanted]
+    sources = [leaf for leaf, is_wanted in zip(own, wanted, strict=True) if is_wanted]
     outs, weights = zip(*flow, strict=True)
     found = iter(torch.autograd.grad(outs, sources, weights, create_graph=True, allow_unused=True))
     return [next(found) if is_wanted else None for is_wanted in wanted]
