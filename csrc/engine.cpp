@@ -70,7 +70,8 @@ class Worker {
          int column_groups, Barrier& barrier)
       : run(run), program(*run.program), products(products), barrier(barrier), group(row_group), column_group(column_group),
         column_groups(column_groups), first(run.rows * row_group / row_groups), last(run.rows * (row_group + 1) / row_groups),
-        now(program.widths.size()), local(aligned_floats(program.n_locals * LOCAL_SIZE + PADDING)) {}
+        now(program.widths.size()), local(aligned_floats(program.n_locals * LOCAL_SIZE + PADDING)),
+        fetches_ahead(can_fetch_ahead()) {}
 
   void run_all_steps() {
     for (int64_t i = 0; i < run.steps; i++) run_step(run.backwards ? run.steps - 1 - i : i);
@@ -98,6 +99,15 @@ class Worker {
   const int64_t first, last;  // rows
   std::vector<float*> now;    // the buffers at this step
   Floats local;
+  const bool fetches_ahead;   // whether what a step reads leaves room in the cache for what the next one reads
+
+  static constexpr int64_t MOST_AHEAD = 1 << 16;  // floats
+  bool can_fetch_ahead() const {
+    int64_t floats = 0;
+    for (const Pointwise& pointwise : program.pointwise)
+      floats += (int64_t)pointwise.reads.size() * (last - first) * pointwise.width / column_groups;
+    return floats <= MOST_AHEAD;
+  }
 
   void find_buffers(int64_t t) {
     for (size_t b = 0; b < now.size(); b++) {
@@ -149,7 +159,7 @@ class Worker {
     for (int64_t c = begin; c < end; c += columns)
       for (int64_t r = first; r < last; r += rows) {
         int64_t n_columns = std::min(columns, end - c);
-        fetch_next_step(pointwise, r, std::min(last, r + rows), c, n_columns);
+        if (fetches_ahead) fetch_next_step(pointwise, r, std::min(last, r + rows), c, n_columns);
         for (const Instruction& in : pointwise.body) {
           Operand operands[4];
           const Operation& operation = TABLE[in.operation];

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 import torchrnn
 from torchrnn.scan import execute, native, scan, use
+from torchrnn.scan.arena import SMALL, Arena
 from torchrnn.scan.operations import Unsupported
 
 try:
@@ -187,3 +188,17 @@ def test_the_choice_is_nested() -> None:
     with pytest.raises(ValueError, match="name an engine, a memory, or both"):
         use()
     assert (chosen(), recomputes()) == ("auto", False)
+
+
+def test_memory_is_used_again_and_never_while_it_is_in_use() -> None:
+    arena = Arena()
+    first, second = arena.floats(2 * SMALL), arena.floats(2 * SMALL)
+    addresses = {first.data_ptr(), second.data_ptr()}
+    assert len(addresses) == 2
+    view = first[5:7]
+    del first
+    third = arena.floats(2 * SMALL)
+    assert third.data_ptr() not in addresses  # the view holds the first
+    del view, second
+    assert {arena.floats(2 * SMALL).data_ptr() for _ in range(4)} <= addresses
+    assert all(arena.floats(n).data_ptr() % 64 == 0 for n in (SMALL, SMALL + 1, 3 * SMALL))

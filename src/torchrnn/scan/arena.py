@@ -17,8 +17,8 @@ SMALL = 2**18
 """Floats below which the allocator of PyTorch reuses memory well enough."""
 CACHE_LINE = 16
 """Floats in a cache line, at which memory begins: vectors that cross lines are slow."""
-MOST_SPARE = 2**26
-"""Floats that may lie ready, in all."""
+ALWAYS_SPARE = 2**26
+"""Floats that may lie ready, in all; or as many as were in use at once."""
 
 
 class Arena:
@@ -26,6 +26,7 @@ class Arena:
 
     def __init__(self) -> None:
         self._spare: list[np.ndarray] = []
+        self._in_use = self._most_in_use = 0
         self._lock = threading.RLock()  # a collection of garbage may give memory back in the middle of a call
 
     def floats(self, n: int) -> Tensor:
@@ -33,6 +34,9 @@ class Arena:
         if n < SMALL:
             return torch.empty(n, dtype=torch.float32)
         block = self._take(n)
+        with self._lock:
+            self._in_use += len(block)
+            self._most_in_use = max(self._most_in_use, self._in_use)
         memory = block[:n]
         weakref.finalize(memory, self._give_back, block).atexit = False
         return torch.from_numpy(memory)
@@ -50,8 +54,9 @@ class Arena:
 
     def _give_back(self, block: np.ndarray) -> None:
         with self._lock:
+            self._in_use -= len(block)
             self._spare.append(block)
-            while sum(map(len, self._spare)) > MOST_SPARE:
+            while sum(map(len, self._spare)) > max(ALWAYS_SPARE, self._most_in_use):
                 self._spare.pop(0)
 
 
