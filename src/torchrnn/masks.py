@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -144,6 +144,29 @@ class ZeroMask:
         if isinstance(inputs, Tensor):
             return self.of(module, inputs)
         return torch.stack([zero_rows(step, self.n_input_dims) for step in inputs])
+
+
+class MaskTaker:
+    """What `set_zero_mask` is to a module or criterion with a `ZeroMask` of its own; stands before its base class."""
+
+    _zero_mask: ZeroMask
+
+    if TYPE_CHECKING:
+
+        def _require_taker(self, mask: Any) -> None: ...
+
+    @property
+    def n_input_dims(self) -> int | None:
+        """How many dimensions one row of the input has; None where the mask is set."""
+        return self._zero_mask.n_input_dims
+
+    @property
+    def takes_zero_mask(self) -> bool:
+        return self.n_input_dims is None
+
+    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
+        self._require_taker(mask)
+        self._zero_mask.give(mask)
 
 
 def steps_of_mask(module: nn.Module, mask: Tensor, inputs: Tree, offset: int) -> Tensor:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from torchrnn.checks import require_module, require_row_dims
-from torchrnn.masks import ZeroMask, without_masked
+from torchrnn.masks import MaskTaker, ZeroMask, without_masked
 from torchrnn.module import Module
 from torchrnn.tree import Tree
 
 
-class MaskZero(Module):
+class MaskZero(MaskTaker, Module):
     """Apply a module to the rows of a batch that are not masked; masked rows give zeros, and get no gradient.
 
     Arguments:
@@ -35,19 +33,6 @@ class MaskZero(Module):
         super().__init__()
         self.module = require_module(self, module)
         self._zero_mask = ZeroMask(require_row_dims(self, n_input_dims))
-
-    @property
-    def n_input_dims(self) -> int | None:
-        """How many dimensions one row has; None where the mask is set."""
-        return self._zero_mask.n_input_dims
-
-    @property
-    def takes_zero_mask(self) -> bool:
-        return self.n_input_dims is None
-
-    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
-        self._require_taker(mask)
-        self._zero_mask.give(mask)
 
     def forward(self, input: Tree) -> Tree:
         mask = self.mask_of(input)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,11 +9,11 @@ from torch.utils._pytree import tree_map
 
 from torchrnn.checks import require_module, require_row_dims
 from torchrnn.layers.criterion import Criterion
-from torchrnn.masks import ZeroMask
+from torchrnn.masks import MaskTaker, ZeroMask
 from torchrnn.tree import Tree, first_tensor
 
 
-class MaskZeroCriterion(Criterion):
+class MaskZeroCriterion(MaskTaker, Criterion):
     """A loss over the rows that are not masked; it averages over those only, and is 0 where all are masked.
 
     Arguments:
@@ -38,19 +37,6 @@ class MaskZeroCriterion(Criterion):
         super().__init__()
         self.criterion = require_module(self, criterion, "criterion")
         self._zero_mask = ZeroMask(require_row_dims(self, n_input_dims))
-
-    @property
-    def n_input_dims(self) -> int | None:
-        """How many dimensions a row of the input has; None where the mask is set."""
-        return self._zero_mask.n_input_dims
-
-    @property
-    def takes_zero_mask(self) -> bool:
-        return self.n_input_dims is None
-
-    def set_zero_mask(self, mask: Tensor | Sequence[Tensor] | None) -> None:
-        self._require_taker(mask)
-        self._zero_mask.give(mask)
 
     def forward(self, input: Tree, target: Tree) -> Tensor:
         mask = self._zero_mask.of(self, input)

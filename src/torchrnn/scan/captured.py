@@ -23,6 +23,7 @@ from torchrnn.scan.choice import chosen, recomputes
 from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.operators import number_of, plan_of
+from torchrnn.scan.reference import KeepStates
 from torchrnn.scan.signature import MODULE_INTERNALS, like, signature
 from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
@@ -43,7 +44,7 @@ def constant(function: Function) -> Function:
 
 
 def scan_in_graph(
-    cell: Any, inputs: Tree, state: Tree, keep_states: Callable[[Tree], None] | None, first_apart: bool
+    cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates, first_apart: bool
 ) -> tuple[Tree, Tree]:
     """Run ``cell.step`` over a sequence, as one node if it can be: see `engine.scan`.
 
@@ -59,7 +60,7 @@ def scan_in_graph(
     return tree_map(lambda first, others: torch.cat([first.unsqueeze(0), others]), output, later), final
 
 
-def _reference(cell: Any, inputs: Tree, state: Tree, keep_states: Callable[[Tree], None] | None) -> tuple[Tree, Tree]:
+def _reference(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) -> tuple[Tree, Tree]:
     if chosen() == "native":
         raise RuntimeError(f"the native engine cannot run this sequence of a {type(cell).__name__} in a graph")
     return reference.scan(cell, inputs, state, keep_states)

@@ -22,7 +22,6 @@ class Carried:
     """
 
     def __init__(self, rows: list[list[Piece]], arrays: list[list[Array]], shapes: list[tuple[int, ...]]) -> None:
-        self.arrays = [array for own in arrays for array in own]
         self._parts = [
             [(array, piece.width) for piece, array in zip(row, own, strict=True)]
             for row, own in zip(rows, arrays, strict=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
+from torchrnn.scan.order import in_order
 from torchrnn.scan.record import Call, Value
 
 VIEW = torch.ops.aten.view.default
@@ -18,23 +18,14 @@ class Replay:
     """Recorded calls that can be run again on other tensors, as far as their results are asked for."""
 
     def __init__(self, calls: Sequence[Call]) -> None:
-        self._makers = {result: call for call in calls for result in tree_leaves(call.results)}
+        self._makers = {result: call for call in calls for result in call.made()}
 
     def needed(self, wanted: Iterable[Value]) -> list[Call]:
         """The calls that ``wanted`` comes from, in order."""
-        found: dict[Call, None] = {}
-        for value in wanted:
-            waiting = [self._makers[value]] if value in self._makers else []
-            while waiting:
-                call = waiting[-1]
-                makers = [self._makers[v] for v in call.operands() if v in self._makers]
-                missing = [maker for maker in makers if maker not in found]
-                if missing:
-                    waiting += missing
-                    continue
-                waiting.pop()
-                found[call] = None
-        return list(found)
+        return in_order(self._makers_of(wanted), lambda call: self._makers_of(call.operands()))
+
+    def _makers_of(self, values: Iterable[Value]) -> list[Call]:
+        return [self._makers[value] for value in values if value in self._makers]
 
 
 def run_calls(calls: Iterable[Call], values: dict[Value, Tensor]) -> None:

@@ -111,16 +111,12 @@ class Executor:
         grid = choose_grid(N, self.native.workspace(1))
         sizes = {True: 0, False: 0}
         offsets: dict[Array, tuple[bool, int]] = {}
-        sums_at = 0
         for array in sorted(self.own, key=lambda array: array.kind == "sum"):
             is_kept = array in self.kept
-            if array.kind != "sum":
-                sums_at = sizes[False]
             offsets[array] = (is_kept, sizes[is_kept])
             sizes[is_kept] += _rows(array, T, N, grid) * array.columns + PADDING
-            if array.kind != "sum":
-                sums_at = sizes[False]
         workspace_at = sizes[False]
+        sums_at = min((at for array, (_, at) in offsets.items() if array.kind == "sum"), default=workspace_at)
         sizes[False] += padded(self.native.workspace(grid[1])) + PADDING
         buffers = np.zeros((len(self.program.buffers), 6), dtype=np.int64)
         for row, ref in zip(buffers, self.program.buffers, strict=True):

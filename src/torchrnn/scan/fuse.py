@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from torchrnn.scan.order import in_order
 from torchrnn.scan.pieces import Piece, PieceGraph
 from torchrnn.scan.stages import BEFORE, CORE, Stages
 
@@ -53,18 +54,13 @@ class Fusion:
         return piece.op == "before" or self.stages.is_leaf(piece)
 
     def _visit(self, root: Piece) -> Piece:
-        """Rewrite a piece after all that it is computed from, without recursion: steps can be long."""
-        waiting = [root]
-        while waiting:
-            piece = waiting[-1]
-            missing = [] if self.is_leaf(piece) else [arg for arg in self._parts(piece) if arg not in self._done]
-            if missing:
-                waiting += missing
-                continue
-            waiting.pop()
-            if piece not in self._done:
-                self._done[piece] = piece if self.is_leaf(piece) else self._rewrite(piece)
+        """Rewrite a piece after all that it is computed from."""
+        for piece in in_order([] if root in self._done else [root], self._to_rewrite):
+            self._done[piece] = piece if self.is_leaf(piece) else self._rewrite(piece)
         return self._done[root]
+
+    def _to_rewrite(self, piece: Piece) -> list[Piece]:
+        return [] if self.is_leaf(piece) else [arg for arg in self._parts(piece) if arg not in self._done]
 
     def _parts(self, piece: Piece) -> tuple[Piece, ...]:
         """What has to be rewritten before a piece is."""

@@ -257,14 +257,8 @@ def _cut(trace: Trace) -> Cutter:
 
 
 def _constant_values(trace: Trace) -> list[Value]:
-    made = [v for call in trace.translation.constants for v in _leaves(call.results)]
+    made = [value for call in trace.translation.constants for value in call.made()]
     return [*trace.tensors, *made]
-
-
-def _leaves(results: object) -> list[Value]:
-    if isinstance(results, Value):
-        return [results]
-    return [v for v in results if isinstance(v, Value)] if isinstance(results, list | tuple) else []
 
 
 def _flat(rows: Iterable[Pieces]) -> Pieces:

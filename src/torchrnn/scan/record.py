@@ -38,6 +38,10 @@ class Call:
     def operands(self) -> Iterable[Value]:
         return (leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Value))
 
+    def made(self) -> list[Value]:
+        """Its results, as values."""
+        return [leaf for leaf in tree_leaves(self.results) if isinstance(leaf, Value)]
+
 
 DATA_DEPENDENT = {aten._local_scalar_dense, aten.is_nonzero, aten.equal, aten.nonzero}
 

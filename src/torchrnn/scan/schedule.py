@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torchrnn.scan.fuse import Fusion
+from torchrnn.scan.order import in_order
 from torchrnn.scan.pieces import Piece
 
 
@@ -31,7 +32,10 @@ def schedule(fusion: Fusion, roots: Iterable[Piece], carried: dict[Piece, Piece]
 
 
 def _segments(fusion: Fusion, roots: Iterable[Piece]) -> Iterator[Segment]:
-    waiting = _in_order(fusion, roots)
+    def to_compute(pieces: Iterable[Piece]) -> list[Piece]:
+        return [piece for piece in pieces if not fusion.is_leaf(piece)]
+
+    waiting = in_order(to_compute(roots), lambda piece: to_compute(piece.args))
     done: set[Piece] = set()
 
     def is_ready(piece: Piece) -> bool:
@@ -63,24 +67,6 @@ def _segments(fusion: Fusion, roots: Iterable[Piece]) -> Iterator[Segment]:
 def factors_of(product: Piece) -> tuple[Piece, ...]:
     """The inputs of a product, without the value that it begins from."""
     return product.args[: len(product.detail[0])]
-
-
-def _in_order(fusion: Fusion, roots: Iterable[Piece]) -> list[Piece]:
-    order: dict[Piece, None] = {}
-    for root in roots:
-        waiting = [root]
-        while waiting:
-            piece = waiting[-1]
-            missing = (
-                [] if fusion.is_leaf(piece) else [a for a in piece.args if a not in order and not fusion.is_leaf(a)]
-            )
-            if missing:
-                waiting += missing
-                continue
-            waiting.pop()
-            if not fusion.is_leaf(piece):
-                order[piece] = None
-    return list(order)
 
 
 def read_across(segment: Segment) -> list[Piece]:

@@ -12,6 +12,7 @@ from torchrnn.scan.constants import flat_constant
 from torchrnn.scan.layout import Array, Ref
 from torchrnn.scan.multiplications import Bias, Block, Multiplication, Refs, plan_multiplications, runs
 from torchrnn.scan.operations import OPERATIONS
+from torchrnn.scan.order import in_order
 from torchrnn.scan.pieces import Piece
 from torchrnn.scan.record import Value
 
@@ -73,9 +74,12 @@ class Stacked:
         if piece in self.refs:
             return self.view(self.refs[piece], piece.width)
         if piece not in self._made:
-            for each in _in_order(piece, self.refs, self._made):
+            for each in in_order([piece], self._to_compute):
                 self._made[each] = self._compute(each)
         return self._made[piece]
+
+    def _to_compute(self, piece: Piece) -> list[Piece]:
+        return [arg for arg in piece.args if arg not in self.refs and arg not in self._made]
 
     def _compute(self, piece: Piece) -> Tensor:
         if piece.op == "number":
@@ -172,19 +176,3 @@ def _joined_columns(blocks: list[Tensor]) -> Tensor:
     if all(block.stride(0) == 1 for block in blocks):
         return torch.cat([block.t() for block in blocks]).t()
     return torch.cat(blocks, 1)
-
-
-def _in_order(root: Piece, refs: Refs, made: dict[Piece, Tensor]) -> list[Piece]:
-    """What has to be computed for a piece, each after its arguments."""
-    order: dict[Piece, None] = {}
-    waiting = [root]
-    while waiting:
-        piece = waiting[-1]
-        missing = [a for a in piece.args if a not in order and a not in refs and a not in made]
-        if missing:
-            waiting += missing
-            continue
-        waiting.pop()
-        if piece not in made:
-            order[piece] = None
-    return list(order)

@@ -54,12 +54,12 @@ class Translation:
                 if has_rows:
                     raise Unsupported(f"{call.op} mixes rows with sums over the batch")
                 self.tails.append(call)
-                self._tail_values.update(_values(call.results))
+                self._tail_values.update(call.made())
             elif call.operator in CREATION and call.results.shape[:1] == (self.batch,):
                 self._create(call)
             elif has_rows:
                 self._rows(call)
-                if is_forward and any(value in self.accumulators for value in _values(call.results)):
+                if is_forward and any(value in self.accumulators for value in call.made()):
                     raise Unsupported("the step sums over the batch")
             else:
                 self.constants.append(call)
@@ -113,10 +113,6 @@ class Translation:
 
     def features(self, value: Value) -> Shape:
         return value.shape[1:]
-
-
-def _values(results: Any) -> list[Value]:
-    return [results] if isinstance(results, Value) else [r for r in results or () if isinstance(r, Value)]
 
 
 Handler = Callable[[Translation, Call], None]
