@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 import torchrnn
-from torchrnn.scan import execute, native, scan, use
+from torchrnn.scan import call, execute, native, scan, use
 from torchrnn.scan.arena import SMALL, Arena
 from torchrnn.scan.operations import Unsupported
 
@@ -101,6 +101,29 @@ def test_backward_twice_and_gradients_of_gradients() -> None:
     for a, b in zip(kept, again, strict=True):
         assert torch.equal(a, b)
     assert torch.equal(again[0], again[1])
+
+
+@pytest.mark.parametrize("make", [torchrnn.FastLSTM, torchrnn.LSTM, torchrnn.GRU, MinimalGatedUnit, *OWN_CELLS])
+def test_a_second_backward_through_a_graph_gives_the_same(make: Callable[[int, int], Any]) -> None:
+    """The first one has written over what was kept."""
+    cell = make(D, 6)
+    x = torch.randn(5, 3, D, requires_grad=True)
+    made = tree_leaves(scan(cell, x, tree_map(leaf, cell.initial_state(x[0]))))
+    first, second = (
+        torch.autograd.grad(made, [x, *cell.parameters()], [torch.ones_like(m) for m in made], True, allow_unused=True)
+        for _ in range(2)
+    )
+    for a, b in zip(first, second, strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("make", [torchrnn.FastLSTM, torchrnn.LSTM, torchrnn.GRU])
+def test_gradients_of_gates_lie_where_the_gates_were(make: Callable[[int, int], Any]) -> None:
+    """A backward takes no memory for all steps of its own, but for what it reads of the states."""
+    cell, x = make(D, 16), torch.randn(50, 3, D, requires_grad=True)
+    backward = call.prepare(cell, x, cell.initial_state(x[0])).plan.backward_pass.executor
+    own = sum(array.columns for array in backward.own if array.kind == "stack")
+    assert own <= 16
 
 
 def test_the_explicit_protocol() -> None:

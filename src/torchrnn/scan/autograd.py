@@ -21,7 +21,7 @@ class NativeScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, *leaves: Tensor) -> tuple[Tensor, ...]:
         finished = call.finished = call.plan.forward(call.xs, call.states, call.tensors)
-        ctx.call, ctx.n_x, ctx.n_s = call, len(call.xs), len(call.states)
+        ctx.call, ctx.n_x, ctx.n_s, ctx.is_used_up = call, len(call.xs), len(call.states), False
         call.release()
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*leaves, *([] if recomputes() else [finished.kept]))
@@ -37,7 +37,9 @@ class NativeScan(torch.autograd.Function):
             return None, *_differentiate_reference(call, xs, states, tensors, grads, wanted)
         n_outputs = len(call.plan.outputs)
         gy, gs = list(grads[:n_outputs]), list(grads[n_outputs:])
-        kept = saved[-1] if len(saved) > len(wanted) else call.plan.forward(xs, states, tensors).kept
+        is_kept = len(saved) > len(wanted) and not ctx.is_used_up
+        kept = saved[-1] if is_kept else call.plan.forward(xs, states, tensors).kept
+        ctx.is_used_up = True  # should the graph be retained: the next backward computes it again
         return None, *call.plan.backward(xs, kept, tensors, gy, gs, wanted)
 
 

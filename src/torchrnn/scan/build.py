@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from torchrnn.scan import native
 from torchrnn.scan.fuse import Fusion
 from torchrnn.scan.layout import PADDING, Array, Before, Program, Ref, padded
 from torchrnn.scan.pieces import Piece, PieceGraph
 from torchrnn.scan.record import Value
-from torchrnn.scan.schedule import Segment, Uses, factors_of, read_across, schedule
+from torchrnn.scan.reuse import Uses
+from torchrnn.scan.schedule import Segment, factors_of, read_across, schedule
 from torchrnn.scan.stages import BEFORE, CORE, LEAF, Carry, Stages
 
 PRODUCT, POINTWISE, REDUCE, BARRIER = range(4)
@@ -24,6 +25,8 @@ def build(
     sums: Iterable[Piece],
     groups: Iterable[list[Piece]],
     order: dict[Value, int],
+    free: Container[Piece] = (),
+    keep: Container[Piece] = (),
     by_step: bool = False,
 ) -> Program:
     """The program of one pass.
@@ -36,6 +39,8 @@ def build(
         sums: what is to be summed over rows and steps.
         groups: values that should lie side by side, if they are stored.
         order: a number for each constant, to put products of one of them next to one another.
+        free: leaves that nobody reads after the loop, so that a step may write over its part of them.
+        keep: of what is wanted that which another pass reads.
         by_step: whether the steps come one by one, so that nothing is done for all of them at once.
     """
     stages = Stages(list(carries), leaves, by_step)
@@ -43,7 +48,7 @@ def build(
     sums = [piece for piece in sums if stages.of(piece) in (CORE, BEFORE, LEAF)]
     passed = [carry.passed for carry in carries]
     fusion = Fusion(graph, stages, [*passed, *needed], sums)
-    return _Builder(graph, fusion, carries, leaves, needed, order).program(groups)
+    return _Builder(graph, fusion, carries, leaves, needed, order, free, keep).program(groups)
 
 
 class _Builder:
@@ -55,8 +60,11 @@ class _Builder:
         leaves: dict[Piece, Ref],
         needed: list[Piece],
         order: dict[Value, int],
+        free: Container[Piece],
+        keep: Container[Piece],
     ) -> None:
-        self.graph, self.fusion, self.needed, self.order = graph, fusion, needed, order
+        self.graph, self.fusion, self.needed, self.order, self.keep = graph, fusion, needed, order, keep
+        self.free = _places_to_take(leaves, free)
         self.arrays: list[Array] = []
         self.homes: dict[Piece, Ref] = dict(leaves)
         self.sums = self._places_of_sums(list(fusion.accumulators))
@@ -96,8 +104,6 @@ class _Builder:
         accumulators = list(dict.fromkeys(fusion.accumulators.values()))
         roots = [*self.carried.values(), *(fusion.result[piece] for piece in self.needed), *accumulators]
         before = self._store_before(roots)
-        for group in groups:
-            self._store_side_by_side(group)
         for piece in self.needed:
             if fusion.result[piece].op in ("number", "constant"):
                 fusion.result[piece] = self.graph.add("pointwise", (fusion.result[piece],), piece.width, "copy")
@@ -105,11 +111,11 @@ class _Builder:
         for piece in fusion.accumulators:
             self.homes[fusion.accumulators[piece]] = self.sums[piece]
         segments = schedule(fusion, roots, self.carried, self.copied)
-        self._reuse(before, segments)
-        for piece in self.needed:
-            result = fusion.result[piece]
-            if result not in self.homes:
-                self.homes[result] = Ref(self._array("stack", padded(result.width)))
+        uses = Uses(segments)
+        for group in groups:
+            self._store_side_by_side(group, uses)
+        self._reuse(before, uses)
+        self._store_rest(uses)
         code, weights = self._encode(segments)
         sums = {piece: self.homes[accumulator] for piece, accumulator in fusion.accumulators.items()}
         refs = {piece: self.homes[fusion.result[piece]] for piece in self.needed}
@@ -147,12 +153,31 @@ class _Builder:
             result.append(Before(self._side_by_side(products), products))
         return result
 
-    def _store_side_by_side(self, group: list[Piece]) -> None:
+    def _store_side_by_side(self, group: list[Piece], uses: Uses) -> None:
         results = [self.fusion.result.get(piece) for piece in group]
         if all(piece in self.needed for piece in group) and len(set(results)) == len(group):
             own = [r for r in results if r is not None and r not in self.homes and not self.fusion.is_leaf(r)]
-            if len(own) == len(group):
+            if len(own) == len(group) and not self._write_over_leaves(own, uses):
                 self._side_by_side(own)
+
+    def _write_over_leaves(self, pieces: list[Piece], uses: Uses) -> bool:
+        """Let pieces take the places of leaves that lie side by side and are read for the last time, if there are any.
+
+        A step has such a leaf in the cache, and writing to memory that is not takes longer than most of its arithmetic.
+        """
+        for first in self.free:
+            places, column = [], first.column
+            for piece in pieces:
+                places.append(Ref(first.array, column, first.shift))
+                column += padded(piece.width)
+            if not all(place in self.free for place in places):
+                continue
+            if uses.replace({piece: self.free[place] for piece, place in zip(pieces, places, strict=True)}):
+                self.homes.update(zip(pieces, places, strict=True))
+                for place in places:
+                    del self.free[place]
+                return True
+        return False
 
     def _side_by_side(self, pieces: list[Piece]) -> Array:
         array = self._array("stack", sum(padded(piece.width) for piece in pieces))
@@ -162,12 +187,11 @@ class _Builder:
             column += padded(piece.width)
         return array
 
-    def _reuse(self, before: list[Before], segments: list[Segment]) -> None:
+    def _reuse(self, before: list[Before], uses: Uses) -> None:
         """Let what is needed for all steps take the place of the hoisted products that it is computed from.
 
         A step reads its part of these once; after that the memory, which is in the cache by then, is free.
         """
-        uses = Uses(segments)
         needed = {self.fusion.result[piece] for piece in self.needed}
         for group in before:
             heirs: dict[Piece, Piece] = {}
@@ -180,6 +204,19 @@ class _Builder:
                 heirs.update(dict.fromkeys([*place[1:], heir], product))
             else:
                 self.homes.update((heir, self.homes[product]) for heir, product in heirs.items())
+
+    def _store_rest(self, uses: Uses) -> None:
+        """Store what is needed and has no place yet; what is kept side by side, so that it may be replaced as a row."""
+        results = {self.fusion.result[piece]: piece in self.keep for piece in self.needed}
+        rest = {result: is_kept for result, is_kept in results.items() if result not in self.homes}
+        rows: dict[int, list[Piece]] = {}
+        for result, is_kept in rest.items():
+            if is_kept:
+                rows.setdefault(result.width, []).append(result)
+            elif not self._write_over_leaves([result], uses):
+                self._side_by_side([result])
+        for row in rows.values():
+            self._side_by_side(row)
 
     def _home(self, piece: Piece) -> Ref:
         """Where a piece lies; what has no place gets one that is used anew every other step."""
@@ -272,3 +309,11 @@ class _Builder:
                 leaving.update(arg for arg in args if made_in.get(arg, i) != i)
             leaving.update(read_across(segment))
         return leaving
+
+
+def _places_to_take(leaves: dict[Piece, Ref], free: Container[Piece]) -> dict[Ref, list[Piece]]:
+    """What lies at each place of which all is free."""
+    places: dict[Ref, list[Piece]] = {}
+    for leaf, ref in leaves.items():
+        places.setdefault(ref, []).append(leaf)
+    return {ref: pieces for ref, pieces in places.items() if all(piece in free for piece in pieces)}

@@ -89,7 +89,9 @@ def scan_backward_operator(
     xs, states, tensors = _split(own, leaves)
     if not kept.numel():
         kept = own.forward(xs, states, tensors).kept
-    if kept.numel() != own.kept_size(*xs[0].shape[:2]):
+    elif kept.numel() == own.kept_size(*xs[0].shape[:2]):
+        kept = kept.clone()  # a backward writes over it, and operators change no arguments
+    else:
         raise ValueError("torchrnn::scan_backward: kept is not what torchrnn::scan kept for these tensors.")
     n_outputs = len(own.outputs)
     found = own.backward(xs, kept, tensors, list(grads[:n_outputs]), list(grads[n_outputs:]), wanted)

@@ -46,11 +46,12 @@ class ParameterGradients:
 
     def __init__(self, goals: list[Value | None], sums: dict[Value, Sum], tails: Replay) -> None:
         self.goals, self._sums, self._tails = goals, sums, tails
+        self._order = list(dict.fromkeys(value for goal in goals if goal is not None for value in self._sums_for(goal)))
         self._plans: dict[tuple[bool, ...], Wanted] = {}
 
     def together(self) -> list[list[Piece]]:
         """Left sides that should lie side by side in memory, to be one matrix."""
-        outers = [value for value, each in self._sums.items() if each.right is not None]
+        outers = [value for value in self._order if self._sums[value].right is not None]
         rows = [[piece for value in group for piece in self._sums[value].left] for group in self._grouped(outers)]
         return [row for row in rows if len(row) > 1]
 
@@ -81,14 +82,19 @@ class ParameterGradients:
         if wanted not in self._plans:
             goals = [goal for goal, is_wanted in zip(self.goals, wanted, strict=True) if goal is not None and is_wanted]
             calls = self._tails.needed(goals)
-            operands = dict.fromkeys([*goals, *(value for call in calls for value in call.operands())])
-            needed = [value for value in operands if value in self._sums]
+            found = {value for goal in goals for value in self._sums_for(goal)}
+            needed = [value for value in self._order if value in found]
             self._plans[wanted] = Wanted(
                 sums=[value for value in needed if self._sums[value].right is None],
                 outers=self._grouped([value for value in needed if self._sums[value].right is not None]),
                 calls=calls,
             )
         return self._plans[wanted]
+
+    def _sums_for(self, goal: Value) -> list[Value]:
+        """The sums that the gradient of a parameter is made of."""
+        values = [goal, *(value for call in self._tails.needed([goal]) for value in call.operands())]
+        return [value for value in values if value in self._sums]
 
     def _grouped(self, outers: list[Value]) -> list[list[Value]]:
         groups: dict[tuple[Piece, ...], list[Value]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,7 +87,7 @@ class Plan:
         if self.wants_backward:
             read = what_backward_reads(self._wanted_by_backward(), forward)
             keep = what_to_keep(read, set(_flat(self.next_states)))
-        program = self._build(carries, leaves, [*wanted, *keep], [], [])
+        program = self._build(carries, leaves, [*wanted, *keep], keep=keep)
         refs = {**leaves, **program.refs}
         for carry, (given, passed) in carries.items():
             refs.setdefault(carry.given, given)
@@ -121,11 +121,14 @@ class Plan:
         grads = [self._spread(row, like) for row, like in zip(self.grad_states, self.gs_rows, strict=True)]
         stages = Stages(list(_carries(self.gs_rows, grads, self._gs_arrays(set()), 1, 0)), leaves)
         late_sums = [piece for piece in dict.fromkeys(sums) if stages.of(piece) == "after"]
-        read_after = stages.given_read_by([*wanted, *late_sums])
-        self.gs_arrays = self._gs_arrays(read_after)
+        read_after = set(stages.read_after([*wanted, *late_sums]))
+        self.gs_arrays = self._gs_arrays(read_after & stages.given)
         carries = _carries(self.gs_rows, grads, self.gs_arrays, 1, 0)
-        program = self._build(carries, leaves, [*wanted, *late_sums], sums, groups)
-        refs = {**leaves, **program.refs}
+        states = {array for row in self.s_arrays for array in row}
+        free = {p for p, ref in leaves.items() if ref.array in self.forward_pass.executor.kept - states} - read_after
+        program = self._build(carries, leaves, [*wanted, *late_sums], sums, groups, free)
+        taken = set(program.refs.values())
+        refs = {piece: ref for piece, ref in leaves.items() if ref not in taken} | program.refs
         for carry, (given, _) in carries.items():
             refs.setdefault(carry.given, given)
         arrays = [array for row in self.gs_arrays for array in row]
@@ -146,17 +149,19 @@ class Plan:
         carries: dict[Carry, tuple[Ref, Ref]],
         leaves: Refs,
         wanted: Iterable[Piece],
-        sums: Pieces,
-        groups: list[Pieces],
+        sums: Sequence[Piece] = (),
+        groups: Sequence[Pieces] = (),
+        free: Container[Piece] = (),
+        keep: Container[Piece] = (),
     ) -> Program:
         graph, unique = self._cutter.graph, list(dict.fromkeys(sums))
-        program = build(graph, carries, leaves, wanted, unique, groups, self._order, self.by_step)
+        program = build(graph, carries, leaves, wanted, unique, groups, self._order, free, keep, self.by_step)
         rings = {ref.array for ref in program.refs.values() if ref.array.kind == "ring"}
         if not rings:
             return program
         for array in rings:  # what is wanted for all steps turned out to be carried
             array.kind = "stack"
-        return build(graph, carries, leaves, wanted, unique, groups, self._order, self.by_step)
+        return build(graph, carries, leaves, wanted, unique, groups, self._order, free, keep, self.by_step)
 
     def _find_constants(self) -> None:
         """The calls on parameters that any part of the plan needs."""
@@ -217,7 +222,10 @@ class Plan:
         grad_final: list[Tensor | None],
         wanted: list[bool],
     ) -> list[Tensor | None]:
-        """The gradients of ``[*xs, *states, *tensors]``, as far as they are ``wanted``."""
+        """The gradients of ``[*xs, *states, *tensors]``, as far as they are ``wanted``.
+
+        ``kept`` is used up: gradients are written over what they are computed from.
+        """
         T, N = xs[0].shape[:2]
         run, values = self.backward_pass, self.values(tensors)
         layout = run.executor.layout(T, N)

@@ -95,13 +95,9 @@ class Stages:
 
     def needed_from_core(self, wanted: Iterable[Piece]) -> list[Piece]:
         """What the loop has to leave behind for all steps so that ``wanted`` can be computed after it."""
-        return [piece for piece in self._read_by(wanted) if self.of(piece) in (CORE, BEFORE)]
+        return [piece for piece in self.read_after(wanted) if self.of(piece) in (CORE, BEFORE)]
 
-    def given_read_by(self, wanted: Iterable[Piece]) -> set[Piece]:
-        """The carried pieces that have to be there for all steps after the loop."""
-        return {piece for piece in self._read_by(wanted) if piece in self.given}
-
-    def _read_by(self, wanted: Iterable[Piece]) -> list[Piece]:
+    def read_after(self, wanted: Iterable[Piece]) -> list[Piece]:
         """What is read once the loop is done, in order to compute ``wanted``."""
         found: dict[Piece, None] = {}
         waiting = list(wanted)[::-1]
