@@ -12,11 +12,11 @@
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-// Where a buffer lies. At step t, row group g, row r and column c it is at
-//   base + (t + shift, or the lowest bit of that in a ring) * time_stride + g * group_stride + r * row_stride + c.
+// Where a buffer lies. At step t, for worker w, in row r and column c it is at
+//   base + (t + shift, or the lowest bit of that in a ring) * time_stride + w * worker_stride + r * row_stride + c.
 struct Buffer {
   float* base;
-  int64_t time_stride, row_stride, group_stride, shift, is_ring;
+  int64_t time_stride, row_stride, worker_stride, shift, is_ring;
 };
 
 struct Run {
@@ -68,9 +68,10 @@ class Worker {
  public:
   Worker(const Run& run, const std::vector<Product>& products, int row_group, int column_group, int row_groups,
          int column_groups, Barrier& barrier)
-      : run(run), program(*run.program), products(products), barrier(barrier), group(row_group), column_group(column_group),
+      : run(run), program(*run.program), products(products), barrier(barrier), worker(row_group * column_groups + column_group), column_group(column_group),
         column_groups(column_groups), first(run.rows * row_group / row_groups), last(run.rows * (row_group + 1) / row_groups),
-        now(program.widths.size()), local(aligned_floats(program.n_locals * LOCAL_SIZE + PADDING)),
+        now(program.widths.size()), local_size(std::max(program.widest, BLOCK) + PADDING),
+        local(aligned_floats(program.n_locals * local_size + PADDING)),
         fetches_ahead(can_fetch_ahead()) {}
 
   void run_all_steps() {
@@ -82,22 +83,21 @@ class Worker {
     for (const Stage& stage : program.stages) switch (stage.kind) {
         case PRODUCT: multiply(products[stage.index]); break;
         case POINTWISE: compute(program.pointwise[stage.index]); break;
-        case REDUCE: reduce(program.reductions[stage.index]); break;
         case BARRIER: barrier.wait(); break;
       }
   }
 
  private:
   static constexpr int64_t BLOCK = 768;  // floats of each value that are worked on at once: all of them stay in L1
-  static constexpr int64_t LOCAL_SIZE = BLOCK + PADDING;
 
   const Run& run;
   const Program& program;
   const std::vector<Product>& products;
   Barrier& barrier;
-  const int group, column_group, column_groups;
+  const int worker, column_group, column_groups;
   const int64_t first, last;  // rows
   std::vector<float*> now;    // the buffers at this step
+  const int64_t local_size;
   Floats local;
   const bool fetches_ahead;   // whether what a step reads leaves room in the cache for what the next one reads
 
@@ -113,7 +113,7 @@ class Worker {
     for (size_t b = 0; b < now.size(); b++) {
       const Buffer& buffer = run.buffers[b];
       int64_t step = t + buffer.shift;
-      now[b] = buffer.base + (buffer.is_ring ? step & 1 : step) * buffer.time_stride + group * buffer.group_stride;
+      now[b] = buffer.base + (buffer.is_ring ? step & 1 : step) * buffer.time_stride + worker * buffer.worker_stride;
     }
   }
 
@@ -153,6 +153,7 @@ class Worker {
   }
 
   void compute(const Pointwise& pointwise) {
+    if (pointwise.by_rows) return compute_by_rows(pointwise);
     int64_t begin = first_owned(pointwise.width, column_group, column_groups);
     int64_t end = first_owned(pointwise.width, column_group + 1, column_groups);
     int64_t columns = std::min(end - begin, BLOCK), rows = columns ? std::max<int64_t>(1, BLOCK / columns) : 0;
@@ -160,14 +161,21 @@ class Worker {
       for (int64_t r = first; r < last; r += rows) {
         int64_t n_columns = std::min(columns, end - c);
         if (fetches_ahead) fetch_next_step(pointwise, r, std::min(last, r + rows), c, n_columns);
-        for (const Instruction& in : pointwise.body) {
-          Operand operands[4];
-          const Operation& operation = TABLE[in.operation];
-          for (int i = 0; i <= operation.arity; i++) operands[i] = locate(in.operands[i], r, c, n_columns);
-          if (operation.kernel == kernel_broadcast) operands[1] = locate(in.operands[1], r, 0, n_columns);
-          operation.kernel(operands[0], operands[1], operands[2], operands[3], std::min(rows, last - r), n_columns);
-        }
+        for (const Instruction& in : pointwise.body) run_instruction(in, r, std::min(rows, last - r), c, n_columns, n_columns);
       }
+  }
+  void compute_by_rows(const Pointwise& pointwise) {
+    const int64_t begin = first + (last - first) * column_group / column_groups;
+    const int64_t end = first + (last - first) * (column_group + 1) / column_groups;
+    const int64_t widest = (pointwise.width + PADDING - 1) / PADDING * PADDING, rows = std::max<int64_t>(1, BLOCK / widest);
+    for (int64_t r = begin; r < end; r += rows)
+      for (const Instruction& in : pointwise.body) run_instruction(in, r, std::min(rows, end - r), 0, in.width, widest);
+  }
+  void run_instruction(const Instruction& in, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t local_stride) {
+    const Operation& operation = TABLE[in.operation];
+    Operand operands[4];
+    for (int i = 0; i <= operation.arity; i++) operands[i] = locate(in.operands[i], row, column, local_stride);
+    operation.kernel(operands[0], operands[1], operands[2], operands[3], rows, columns);
   }
   // What the next step reads has not been seen for a whole sequence: it is on its way while this step is computed.
   void fetch_next_step(const Pointwise& pointwise, int64_t row, int64_t end, int64_t column, int64_t n_columns) {
@@ -180,39 +188,10 @@ class Worker {
     }
   }
 
-  Operand locate(int operand, int64_t row, int64_t column, int64_t n_columns) {
-    if (operand >= LOCAL) return {local.get() + (operand - LOCAL) * LOCAL_SIZE, n_columns};
+  Operand locate(int operand, int64_t row, int64_t column, int64_t local_stride) {
+    if (operand >= LOCAL) return {local.get() + (operand - LOCAL) * local_size, local_stride};
     int64_t stride = run.buffers[operand].row_stride;
     return {now[operand] + row * stride + column, stride};
-  }
-
-  // Every column group reduces whole rows, but only the one that owns the first column writes.
-  void reduce(const Reduce& reduce) {
-    if (column_group != column_groups - 1) return;
-    for (int64_t r = first; r < last; r++) {
-      float result = reduce.maximum ? -INFINITY : 0.f;
-      for (const Input& in : reduce.inputs) {
-        const float* row = now[in.buffer] + r * run.buffers[in.buffer].row_stride;
-        result = reduce.maximum ? maximum_of(row, in.width, result) : result + sum_of(row, in.width);
-      }
-      now[reduce.destination][r * run.buffers[reduce.destination].row_stride] = result;
-    }
-  }
-  static float sum_of(const float* row, int64_t width) {
-    Vector even{}, odd{};
-    int64_t j = 0;
-    for (; j + 2 * LANES <= width; j += 2 * LANES) {
-      even += load(row + j);
-      odd += load(row + j + LANES);
-    }
-    for (; j + LANES <= width; j += LANES) even += load(row + j);
-    float sum = sum_of_lanes(even + odd);
-    for (; j < width; j++) sum += row[j];
-    return sum;
-  }
-  static float maximum_of(const float* row, int64_t width, float most) {
-    for (int64_t j = 0; j < width; j++) most = row[j] > most || row[j] != row[j] ? row[j] : most;
-    return most;
   }
 
  public:

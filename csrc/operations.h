@@ -1,7 +1,8 @@
 // The one table of pointwise operations: name, number of operands, what it computes.
 //
 // Python reads the names through the C interface, so that no number has to be kept in step by hand. Comparisons give 1
-// or 0. The last three of the table are not made of vectors lane by lane and have kernels of their own.
+// or 0. The last of the table are not made of vectors lane by lane and have kernels of their own: some add up rows, and
+// some read or make whole rows, so that their operands cannot be cut into columns.
 #pragma once
 #include "vector.h"
 
@@ -57,7 +58,7 @@ struct Operand {
   int64_t stride;  // from row to row, in floats
 };
 
-// destination = operation(a, b, c) on `rows` rows of `columns` floats, a multiple of PADDING.
+// destination = operation(a, b, c) on `rows` rows of `columns` floats, and of what fills up the last vector of a row.
 typedef void (*Kernel)(Operand destination, Operand a, Operand b, Operand c, int64_t rows, int64_t columns);
 
 template <int ARITY, class Function>
@@ -79,14 +80,6 @@ static inline void for_each_vector(Function f, Operand d, Operand a, Operand b, 
 OPERATIONS(DEFINE)
 #undef DEFINE
 
-// The first column of each row of `a`, in every column.
-static void kernel_broadcast(Operand d, Operand a, Operand, Operand, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; r++) {
-    Vector x = splat(a.at[r * a.stride]);
-    for (int64_t j = 0; j < columns; j += LANES) store(d.at + r * d.stride + j, x);
-  }
-}
-
 // Adds the sum of the rows of `a`, and of `a * b`, to the one row of the destination.
 static void kernel_accumulate(Operand d, Operand a, Operand, Operand, int64_t rows, int64_t columns) {
   for (int64_t j = 0; j < columns; j += LANES) {
@@ -103,6 +96,39 @@ static void kernel_accumulate_product(Operand d, Operand a, Operand b, Operand, 
   }
 }
 
+// The first column of each row of `a`, in every column.
+static void kernel_broadcast(Operand d, Operand a, Operand, Operand, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; r++) {
+    Vector x = splat(a.at[r * a.stride]);
+    for (int64_t j = 0; j < columns; j += LANES) store(d.at + r * d.stride + j, x);
+  }
+}
+
+// The first column of `b`, and to it the sum, or the maximum, of each row of `a`.
+static void kernel_row_sum(Operand d, Operand a, Operand b, Operand, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; r++) {
+    const float* row = a.at + r * a.stride;
+    Vector even{}, odd{};
+    int64_t j = 0;
+    for (; j + 2 * LANES <= columns; j += 2 * LANES) {
+      even += load(row + j);
+      odd += load(row + j + LANES);
+    }
+    for (; j + LANES <= columns; j += LANES) even += load(row + j);
+    float sum = b.at[r * b.stride] + sum_of_lanes(even + odd);
+    for (; j < columns; j++) sum += row[j];
+    d.at[r * d.stride] = sum;
+  }
+}
+static void kernel_row_max(Operand d, Operand a, Operand b, Operand, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; r++) {
+    const float* row = a.at + r * a.stride;
+    float most = b.at[r * b.stride];
+    for (int64_t j = 0; j < columns; j++) most = row[j] > most || row[j] != row[j] ? row[j] : most;
+    d.at[r * d.stride] = most;
+  }
+}
+
 struct Operation {
   const char* name;
   int arity;
@@ -111,9 +137,16 @@ struct Operation {
 
 #define LIST(name, arity, expression) {#name, arity, kernel_##name},
 static const Operation TABLE[] = {
-    OPERATIONS(LIST) {"broadcast", 1, kernel_broadcast},
-    {"accumulate", 1, kernel_accumulate},
+    OPERATIONS(LIST) {"accumulate", 1, kernel_accumulate},
     {"accumulate_product", 2, kernel_accumulate_product},
+    {"broadcast", 1, kernel_broadcast},
+    {"row_sum", 2, kernel_row_sum},
+    {"row_max", 2, kernel_row_max},
 };
 #undef LIST
 constexpr int N_OPERATIONS = sizeof(TABLE) / sizeof(TABLE[0]);
+
+static inline bool reads_first_column(Kernel kernel, int operand) {
+  return (kernel == kernel_broadcast && operand == 1) || ((kernel == kernel_row_sum || kernel == kernel_row_max) && operand == 2);
+}
+static inline bool makes_first_column(Kernel kernel) { return kernel == kernel_row_sum || kernel == kernel_row_max; }

@@ -2,9 +2,11 @@
 // and are checked, so that the machine need not doubt them.
 //
 //   PRODUCT    n, n x (buffer, width), m, m x (buffer, initial or -1, width), first weight
-//   POINTWISE  width, n, n x (operation, destination, a, b, c): an operand is a buffer, LOCAL + slot, or -1
-//   REDUCE     0 sum or 1 maximum, destination, n, n x (buffer, width): of each row, over all these columns
+//   POINTWISE  by rows, n, n x (operation, width, destination, a, b, c): an operand is a buffer, LOCAL + slot, or -1
 //   BARRIER    wait for the other column groups
+//
+// The work of a POINTWISE stage is shared by columns, all values in it being of one width; or by rows, and then it may
+// combine values of several widths, and operations on whole rows.
 #pragma once
 #include <stdexcept>
 #include <string>
@@ -12,21 +14,19 @@
 #include "operations.h"
 #include "product.h"
 
-enum StageKind { PRODUCT, POINTWISE, REDUCE, BARRIER };
+enum StageKind { PRODUCT, POINTWISE, BARRIER };
 constexpr int LOCAL = 1 << 20;
 
 struct Instruction {
-  int operation, operands[4];  // the destination first
+  int operation;
+  int64_t width;
+  int operands[4];  // the destination first
 };
 struct Pointwise {
-  int64_t width;
+  bool by_rows;
+  int64_t width = 0;  // the greatest of the body
   std::vector<Instruction> body;
   std::vector<int> reads;  // buffers that are read before they are written
-};
-struct Reduce {
-  bool maximum;
-  int destination;
-  std::vector<Input> inputs;
 };
 struct Stage {
   StageKind kind;
@@ -36,9 +36,9 @@ struct Program {
   std::vector<Stage> stages;
   std::vector<Product> products;
   std::vector<Pointwise> pointwise;
-  std::vector<Reduce> reductions;
   std::vector<int64_t> widths;  // the most columns that any stage touches of each buffer
   int n_weights = 0, n_locals = 0;
+  int64_t widest = 0;  // of all pointwise stages
 };
 
 class Reader {
@@ -50,7 +50,6 @@ class Reader {
       StageKind kind = (StageKind)next(0, BARRIER, "stage");
       if (kind == PRODUCT) read_product();
       if (kind == POINTWISE) read_pointwise();
-      if (kind == REDUCE) read_reduce();
       if (kind == BARRIER) program.stages.push_back({BARRIER, 0});
     }
     return std::move(program);
@@ -100,28 +99,34 @@ class Reader {
 
   void read_pointwise() {
     Pointwise pointwise;
-    pointwise.width = width();
+    pointwise.by_rows = next(0, 1, "whether by rows");
     std::vector<bool> written;
     for (int n = count(); n > 0; n--) {
       Instruction in;
       in.operation = next(0, N_OPERATIONS - 1, "operation");
-      int operands[4] = {operand(pointwise.width), 0, 0, 0}, arity = TABLE[in.operation].arity;
-      const bool spreads = TABLE[in.operation].kernel == kernel_broadcast;  // reads one column, of a buffer
-      for (int i = 1; i < 4; i++)
-        operands[i] = i > arity ? next(-1, -1, "unused operand") : spreads ? buffer(1) : operand(pointwise.width);
-      for (int i = 1; i <= arity; i++)
-        if (operands[i] >= LOCAL && ((size_t)(operands[i] - LOCAL) >= written.size() || !written[operands[i] - LOCAL]))
-          throw std::runtime_error("a local slot is read before it is written");
-      if (operands[0] >= LOCAL) {
-        written.resize(std::max<size_t>(written.size(), operands[0] - LOCAL + 1));
-        written[operands[0] - LOCAL] = true;
-        program.n_locals = std::max(program.n_locals, operands[0] - LOCAL + 1);
+      in.width = width();
+      const Operation& operation = TABLE[in.operation];
+      const bool on_rows = reads_first_column(operation.kernel, operation.arity);
+      if (!pointwise.by_rows && (on_rows || (pointwise.width && in.width != pointwise.width)))
+        throw std::runtime_error("a stage that is shared by columns has values of one width");
+      for (int i = 0; i < 4; i++) {
+        const bool is_column = reads_first_column(operation.kernel, i) || (i == 0 && makes_first_column(operation.kernel));
+        in.operands[i] = i > operation.arity ? next(-1, -1, "unused operand") : operand(is_column ? 1 : padded(in.width));
       }
-      std::copy(operands, operands + 4, in.operands);
-      if (!spreads)
-        for (int i = 1; i <= arity; i++) note_read(pointwise, operands[i]);
+      for (int i = 1; i <= operation.arity; i++)
+        if (in.operands[i] >= LOCAL && ((size_t)(in.operands[i] - LOCAL) >= written.size() || !written[in.operands[i] - LOCAL]))
+          throw std::runtime_error("a local slot is read before it is written");
+      if (in.operands[0] >= LOCAL) {
+        written.resize(std::max<size_t>(written.size(), in.operands[0] - LOCAL + 1));
+        written[in.operands[0] - LOCAL] = true;
+        program.n_locals = std::max(program.n_locals, in.operands[0] - LOCAL + 1);
+      }
+      if (!on_rows)
+        for (int i = 1; i <= operation.arity; i++) note_read(pointwise, in.operands[i]);
+      pointwise.width = std::max(pointwise.width, in.width);
       pointwise.body.push_back(in);
     }
+    program.widest = std::max(program.widest, pointwise.width);
     program.stages.push_back({POINTWISE, (int)program.pointwise.size()});
     program.pointwise.push_back(std::move(pointwise));
   }
@@ -131,17 +136,8 @@ class Reader {
       if (earlier.operands[0] == operand) return;
     if (std::find(pointwise.reads.begin(), pointwise.reads.end(), operand) == pointwise.reads.end()) pointwise.reads.push_back(operand);
   }
-  int operand(int64_t width) {
+  int operand(int64_t touched) {
     if (at < end && *at >= LOCAL) return next(LOCAL, LOCAL + (1 << 12), "local slot");
-    return buffer(padded(width));
-  }
-
-  void read_reduce() {
-    Reduce reduce;
-    reduce.maximum = next(0, 1, "reduction");
-    reduce.destination = buffer(1);
-    for (int n = count(); n > 0; n--) reduce.inputs.push_back(input());
-    program.stages.push_back({REDUCE, (int)program.reductions.size()});
-    program.reductions.push_back(std::move(reduce));
+    return buffer(touched);
   }
 };

@@ -431,7 +431,13 @@ def test_memory_kept_for_backward_of_an_lstm() -> None:
 
 @pytest.mark.parametrize(
     ("make", "forward", "backward"),
-    [(torchrnn.FastLSTM, 1, 1), (torchrnn.LSTM, 1, 1), (torchrnn.GRU, 2, 2), (torchrnn.RecVanilla, 1, 1)],
+    [
+        (torchrnn.FastLSTM, 1, 1),
+        (torchrnn.LSTM, 1, 1),
+        (torchrnn.GRU, 2, 2),
+        (torchrnn.RecVanilla, 1, 1),
+        (torchrnn.LayerNormLSTM, 2, 2),
+    ],
 )
 def test_how_often_threads_wait(make: Any, forward: int, backward: int) -> None:
     """Numbers that stand for plans: a lost fusion shows here and not as a slow day."""
@@ -446,11 +452,13 @@ def test_how_often_threads_wait(make: Any, forward: int, backward: int) -> None:
     ("numbers", "message"),
     [
         ([7], "stage out of range: 7"),
-        ([1, 16, 1, 0, 5, 0, -1, -1], "buffer out of range: 5"),
-        ([1, 16, 1, 999, 0, 0, -1, -1], "operation out of range: 999"),
-        ([1, 16, 1, 0, 0, (1 << 20) + 3, -1, -1], "a local slot is read before it is written"),
+        ([1, 0, 1, 0, 16, 5, 0, -1, -1], "buffer out of range: 5"),
+        ([1, 0, 1, 999, 16, 0, 0, -1, -1], "operation out of range: 999"),
+        ([1, 0, 1, 0, 16, 0, (1 << 20) + 3, -1, -1], "a local slot is read before it is written"),
         ([0, 1, 0], "ends in the middle of a stage"),
-        ([1, 16, 1, 0, 0, 0, 1, -1], "unused operand out of range: 1"),
+        ([1, 0, 1, 0, 16, 0, 0, 1, -1], "unused operand out of range: 1"),
+        ([1, 0, 2, 0, 16, 0, 0, -1, -1, 0, 32, 0, 0, -1, -1], "values of one width"),
+        ([1, 0, 1, native.code("row_sum"), 16, 0, 0, 1, -1], "values of one width"),
     ],
 )
 def test_the_machine_refuses_what_is_no_program(numbers: list[int], message: str) -> None:

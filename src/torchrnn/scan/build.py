@@ -13,7 +13,7 @@ from torchrnn.scan.reuse import Uses
 from torchrnn.scan.schedule import Segment, factors_of, read_across, schedule
 from torchrnn.scan.stages import BEFORE, CORE, LEAF, Carry, Stages
 
-PRODUCT, POINTWISE, REDUCE, BARRIER = range(4)
+PRODUCT, POINTWISE, BARRIER = range(3)
 LOCAL = 1 << 20
 
 
@@ -245,25 +245,13 @@ class _Builder:
             elif segment.kind == "product":
                 code += self._encode_product(segment.pieces, len(weights))
                 weights += [weight for product in segment.pieces for weight in product.detail[0]]
-            elif segment.kind == "reduce":
-                piece = segment.pieces[0]
-                code += [REDUCE, int(piece.detail == "max"), self._at(piece), len(piece.args)]
-                code += [number for arg in piece.args for number in (self._at(arg), arg.width)]
             elif segment.kind == "copy":
                 assert segment.copies_to is not None
                 to, width = self.targets[segment.copies_to], segment.copies_to.width
-                code += [
-                    POINTWISE,
-                    width,
-                    1,
-                    native.code("copy"),
-                    self._buffer(to),
-                    self._at(segment.pieces[0]),
-                    -1,
-                    -1,
-                ]
+                code += [POINTWISE, False, 1]
+                code += _instruction("copy", width, self._buffer(to), self._at(segment.pieces[0]))
             else:
-                code += self._encode_pointwise(segment.pieces, leaving)
+                code += self._encode_pointwise(segment, leaving)
         return code, weights
 
     def _at(self, piece: Piece) -> int:
@@ -278,16 +266,18 @@ class _Builder:
             code += [self._at(product), self._at(product.args[-1]) if begins else -1, product.width]
         return [*code, first_weight]
 
-    def _encode_pointwise(self, pieces: list[Piece], leaving: set[Piece]) -> list[int]:
+    def _encode_pointwise(self, segment: Segment, leaving: set[Piece]) -> list[int]:
         """Instructions on local slots, which are free again after the last use of what is in them."""
-        last_use = {arg: i for i, piece in enumerate(pieces) for arg in piece.args}
+        last_use = {arg: i for i, piece in enumerate(segment.pieces) for arg in piece.args}
         slots: dict[Piece, int] = {}
         free: list[int] = []
         n_slots = 0
-        code = [POINTWISE, pieces[0].width, len(pieces)]
-        for i, piece in enumerate(pieces):
+        body: list[list[int]] = []
+        for i, piece in enumerate(segment.pieces):
             operands = [LOCAL + slots[arg] if arg in slots else self._at(arg) for arg in piece.args]
-            free += [slots.pop(arg) for arg in dict.fromkeys(piece.args) if arg in slots and last_use[arg] == i]
+            read = [slots.pop(arg) for arg in dict.fromkeys(piece.args) if arg in slots and last_use[arg] == i]
+            if piece.op == "pointwise":  # which may write over what it reads
+                free, read = free + read, []
             if piece in leaving or piece not in last_use:
                 destination = self._at(piece)
             else:
@@ -296,8 +286,15 @@ class _Builder:
                     n_slots += 1
                 slots[piece] = free.pop()
                 destination = LOCAL + slots[piece]
-            code += [native.code(piece.detail), destination, *operands, *[-1] * (3 - len(operands))]
-        return code
+            free += read
+            if piece.op == "pointwise":
+                body.append(_instruction(piece.detail, piece.width, destination, *operands))
+                continue
+            so_far = self._at(self.graph.number(float("-inf") if piece.detail == "max" else 0.0))
+            for arg, operand in zip(piece.args, operands, strict=True):
+                body.append(_instruction(f"row_{piece.detail}", arg.width, destination, operand, so_far))
+                so_far = destination
+        return [POINTWISE, segment.sharing == "rows", len(body), *(number for each in body for number in each)]
 
     def _read_elsewhere(self, segments: list[Segment]) -> set[Piece]:
         """What has to be in memory: everything with a home, and what other segments read."""
@@ -317,3 +314,7 @@ def _places_to_take(leaves: dict[Piece, Ref], free: Container[Piece]) -> dict[Re
     for leaf, ref in leaves.items():
         places.setdefault(ref, []).append(leaf)
     return {ref: pieces for ref, pieces in places.items() if all(piece in free for piece in pieces)}
+
+
+def _instruction(operation: str, width: int, destination: int, *operands: int) -> list[int]:
+    return [native.code(operation), width, destination, *operands, *[-1] * (3 - len(operands))]

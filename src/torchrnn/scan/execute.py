@@ -192,7 +192,7 @@ class Executor:
 
 def _rows(array: Array, T: int, N: int, grid: Grid) -> int:
     if array.kind == "sum":
-        return grid[0]
+        return grid[0] * grid[1]
     return 2 * N if array.kind == "ring" else (T + array.more) * N
 
 

@@ -20,7 +20,7 @@ class Array:
     """One piece of memory.
 
     ``kind`` says how it changes with time: ``stack`` (T + ``more``, N, columns); ``ring`` (2, N, columns), for steps in
-    turns; ``sum`` (row groups, columns); ``number`` and ``constant``, the same row at every step.
+    turns; ``sum`` (threads, columns); ``number`` and ``constant``, the same row at every step.
     """
 
     kind: str

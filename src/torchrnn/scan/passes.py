@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from torchrnn.scan.execute import Executor
+from torchrnn.scan.execute import Executor, Grid
 from torchrnn.scan.layout import Array, Program, Ref
 from torchrnn.scan.multiplications import Multiplication
 from torchrnn.scan.pieces import Piece
@@ -41,11 +41,11 @@ class Pass:
         offsets = self.executor.layout(T, N).offsets
         return {array: Memory(kept, offset, array.columns) for array, (is_kept, offset) in offsets.items() if is_kept}
 
-    def sums(self, memory: dict[Array, Memory], row_groups: int) -> dict[Piece, Tensor]:
-        """What the loop summed, over the groups of rows."""
+    def sums(self, memory: dict[Array, Memory], grid: Grid) -> dict[Piece, Tensor]:
+        """What the loop summed, each of the threads by itself."""
         if not self.program.sums:
             return {}
         array = next(iter(self.program.sums.values())).array
         own = memory[array]
-        total = own.tensor.as_strided((row_groups, array.columns), (array.columns, 1), own.offset).sum(0)
+        total = own.tensor.as_strided((grid[0] * grid[1], array.columns), (array.columns, 1), own.offset).sum(0)
         return {piece: total[ref.column : ref.column + piece.width] for piece, ref in self.program.sums.items()}

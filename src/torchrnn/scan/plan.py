@@ -246,7 +246,7 @@ class Plan:
             for pieces, x, is_wanted in zip(self.grad_inputs, xs, wanted, strict=False)
         ]
         grads += self._grad_states.get(memory, 0, N)
-        sums = run.sums(memory, layout.grid[0])
+        sums = run.sums(memory, layout.grid)
         grads += self.parameter_gradients.compute(wanted[n_x + n_s :], values, stacked, sums)
         return apart(grads, [given_array.tensor for given_array in given.values()])
 

@@ -34,7 +34,7 @@ class Uses:
                 for arg in [piece] if segment.copies_to else piece.args:
                     self._reads.setdefault(arg, []).append((time, piece))
             for piece in read_across(segment):
-                self._reads.setdefault(piece, []).append((TOO_LATE, piece))  # by threads that may lag behind
+                self._reads.setdefault(piece, []).append((TOO_LATE, piece))  # by cores that may lag behind
 
     def last_read(self, piece: Piece) -> Time:
         return max((time for time, _ in self._reads.get(piece, [])), default=NEVER)
@@ -50,7 +50,7 @@ class Uses:
         if piece is before[-1]:
             return True
         now = self.written.get(piece, NEVER)
-        reads = [read for each in before for read in self._reads.get(each, [])]
+        reads = self._reads_before(piece, before)
         return (
             piece.op == "pointwise"
             and piece.width == before[0].width
@@ -77,10 +77,19 @@ class Uses:
         self._note()
         return True
 
+    def _reads_before(self, heir: Piece, before: list[Piece]) -> list[tuple[Time, Piece]]:
+        """When what ``heir`` is to replace is read; too late by cores that share that work in another way."""
+        sharing = self._segments[self.written[heir][0]].sharing if heir in self.written else None
+        return [
+            (time if time == TOO_LATE or self._segments[time[0]].sharing == sharing else TOO_LATE, reader)
+            for each in before
+            for time, reader in self._reads.get(each, [])
+        ]
+
     def _readers_to_wait_for(self, heir: Piece, before: list[Piece]) -> list[Piece] | None:
         """Those in the segment of ``heir`` that read what it is to replace; ``None`` if others read it later."""
         now, _ = self.written.get(heir, NEVER)
-        reads = [read for each in before for read in self._reads.get(each, [])]
+        reads = self._reads_before(heir, before)
         if heir.op != "pointwise" or heir.width != before[0].width or any(i > now for (i, _), _ in reads):
             return None
         return [reader for (i, _), reader in reads if i == now and reader is not heir]

@@ -1,4 +1,4 @@
-"""The order of work within a step: segments of pointwise operations, reductions and products, and barriers."""
+"""The order of work within a step: segments of products and of pointwise operations and reductions, and barriers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from torchrnn.scan.pieces import Piece
 
 @dataclass
 class Segment:
-    """One stage of the program: what is computed in it, all of one width if it is ``pointwise``."""
+    """One stage of the program: what is computed in it, a ``product``, ``pointwise`` or ``copy``; or a ``barrier``."""
 
     kind: str
     pieces: list[Piece]
     copies_to: Piece | None = None
     """For a ``copy``: the given piece whose next value this is."""
+
+    @property
+    def sharing(self) -> str:
+        """How the cores share the work: by ``columns``, or by ``rows`` where whole rows are read or widths differ."""
+        if self.kind != "pointwise":
+            return "columns"
+        is_plain = all(p.op == "pointwise" and p.detail != "broadcast" and p.width == self.pieces[0].width for p in self.pieces)
+        return "columns" if is_plain else "rows"
 
 
 def schedule(fusion: Fusion, roots: Iterable[Piece], carried: dict[Piece, Piece], copied: list[Piece]) -> list[Segment]:
@@ -48,20 +56,15 @@ def _segments(fusion: Fusion, roots: Iterable[Piece]) -> Iterator[Segment]:
         return pieces
 
     while waiting:
-        ready = [piece for piece in waiting if is_ready(piece)]
-        pointwise = min((p for p in ready if p.op == "pointwise"), key=lambda p: p.width > 1, default=None)
-        if pointwise is not None:
-            segment = Segment("pointwise", [])
-            while same := [p for p in waiting if p.op == "pointwise" and p.width == pointwise.width and is_ready(p)]:
-                segment.pieces += take(same[:1])
+        segment = Segment("pointwise", [])
+        while ready := [piece for piece in waiting if piece.op != "product" and is_ready(piece)]:
+            segment.pieces += take(ready[:1])
+        if segment.pieces:
             yield segment
-            continue
-        reduction = next((piece for piece in ready if piece.op == "reduce"), None)
-        if reduction is not None:
-            yield Segment("reduce", take([reduction]))
-            continue
-        factors = factors_of(ready[0])
-        yield Segment("product", take([piece for piece in ready if factors_of(piece) == factors]))
+        products = [piece for piece in waiting if is_ready(piece)]
+        if products:
+            factors = factors_of(products[0])
+            yield Segment("product", take([piece for piece in products if factors_of(piece) == factors]))
 
 
 def factors_of(product: Piece) -> tuple[Piece, ...]:
@@ -70,28 +73,38 @@ def factors_of(product: Piece) -> tuple[Piece, ...]:
 
 
 def read_across(segment: Segment) -> list[Piece]:
-    """What a segment reads beyond the columns that it writes, and so from other column groups."""
-    if segment.kind == "product":
-        return list(factors_of(segment.pieces[0]))
-    if segment.kind == "reduce":
-        return list(segment.pieces[0].args)
-    return [piece.args[0] for piece in segment.pieces if piece.is_pointwise("broadcast")]
+    """What a product reads in all columns, and so from other column groups."""
+    return list(factors_of(segment.pieces[0])) if segment.kind == "product" else []
+
+
+def read_in_part(segment: Segment) -> list[Piece]:
+    """What each of the cores that share a segment reads its own part of."""
+    if segment.copies_to is not None:
+        return segment.pieces
+    across = read_across(segment)
+    return [arg for piece in segment.pieces for arg in piece.args if arg not in across]
 
 
 def _with_barriers(segments: list[Segment], carried: dict[Piece, Piece]) -> Iterator[Segment]:
-    """Wait wherever something is read across that was written since the last barrier, in this step or the last."""
-    dirty: set[Piece] = set()
-    read_at_start: set[Piece] = set()
+    """Wait wherever a core reads what another one wrote since the last barrier, in this step or the last."""
+    written: dict[Piece, str] = {}
+    read_at_start: dict[Piece, set[str]] = {}
     has_waited = False
     for segment in segments:
-        across = read_across(segment)
-        if any(piece in dirty for piece in across):
+        reads = [(piece, "across") for piece in read_across(segment)]
+        reads += [(piece, segment.sharing) for piece in read_in_part(segment)]
+        if any(written.get(piece, sharing) != sharing for piece, sharing in reads):
             yield Segment("barrier", [])
-            dirty.clear()
+            written.clear()
             has_waited = True
         if not has_waited:
-            read_at_start.update(across)
+            for piece, sharing in reads:
+                read_at_start.setdefault(piece, set()).add(sharing)
         yield segment
-        dirty.update(segment.pieces if segment.copies_to is None else [segment.copies_to])
-    if any(given in read_at_start and (passed in dirty or given in dirty) for given, passed in carried.items()):
-        yield Segment("barrier", [])
+        made = segment.pieces if segment.copies_to is None else [segment.copies_to]
+        written.update(dict.fromkeys(made, segment.sharing))
+    for given, passed in carried.items():
+        last = {written[piece] for piece in (given, passed) if piece in written}
+        if any(how != sharing for how in last for sharing in read_at_start.get(given, ())):
+            yield Segment("barrier", [])
+            return
