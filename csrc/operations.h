@@ -104,21 +104,30 @@ static void kernel_broadcast(Operand d, Operand a, Operand, Operand, int64_t row
   }
 }
 
-// The first column of `b`, and to it the sum, or the maximum, of each row of `a`.
-static void kernel_row_sum(Operand d, Operand a, Operand b, Operand, int64_t rows, int64_t columns) {
+// The first column of the last operand, and to it the sum, or the maximum, of each row of `a`, or the sum of `a * b`.
+template <class Function>
+static inline void sum_rows(Function f, Operand d, Operand begin, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; r++) {
-    const float* row = a.at + r * a.stride;
     Vector even{}, odd{};
     int64_t j = 0;
     for (; j + 2 * LANES <= columns; j += 2 * LANES) {
-      even += load(row + j);
-      odd += load(row + j + LANES);
+      even += f(r, j);
+      odd += f(r, j + LANES);
     }
-    for (; j + LANES <= columns; j += LANES) even += load(row + j);
-    float sum = b.at[r * b.stride] + sum_of_lanes(even + odd);
-    for (; j < columns; j++) sum += row[j];
+    for (; j + LANES <= columns; j += LANES) even += f(r, j);
+    float sum = begin.at[r * begin.stride] + sum_of_lanes(even + odd);
+    if (j < columns) {
+      Vector rest = f(r, j);
+      for (int l = 0; l < columns - j; l++) sum += rest[l];
+    }
     d.at[r * d.stride] = sum;
   }
+}
+static void kernel_row_sum(Operand d, Operand a, Operand b, Operand, int64_t rows, int64_t columns) {
+  sum_rows([&](int64_t r, int64_t j) { return load(a.at + r * a.stride + j); }, d, b, rows, columns);
+}
+static void kernel_row_sum_product(Operand d, Operand a, Operand b, Operand c, int64_t rows, int64_t columns) {
+  sum_rows([&](int64_t r, int64_t j) { return load(a.at + r * a.stride + j) * load(b.at + r * b.stride + j); }, d, c, rows, columns);
 }
 static void kernel_row_max(Operand d, Operand a, Operand b, Operand, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; r++) {
@@ -141,12 +150,13 @@ static const Operation TABLE[] = {
     {"accumulate_product", 2, kernel_accumulate_product},
     {"broadcast", 1, kernel_broadcast},
     {"row_sum", 2, kernel_row_sum},
+    {"row_sum_product", 3, kernel_row_sum_product},
     {"row_max", 2, kernel_row_max},
 };
 #undef LIST
 constexpr int N_OPERATIONS = sizeof(TABLE) / sizeof(TABLE[0]);
 
-static inline bool reads_first_column(Kernel kernel, int operand) {
-  return (kernel == kernel_broadcast && operand == 1) || ((kernel == kernel_row_sum || kernel == kernel_row_max) && operand == 2);
+static inline bool reduces_rows(Kernel kernel) {
+  return kernel == kernel_row_sum || kernel == kernel_row_sum_product || kernel == kernel_row_max;
 }
-static inline bool makes_first_column(Kernel kernel) { return kernel == kernel_row_sum || kernel == kernel_row_max; }
+static inline bool works_on_rows(Kernel kernel) { return kernel == kernel_broadcast || reduces_rows(kernel); }

@@ -106,11 +106,11 @@ class Reader {
       in.operation = next(0, N_OPERATIONS - 1, "operation");
       in.width = width();
       const Operation& operation = TABLE[in.operation];
-      const bool on_rows = reads_first_column(operation.kernel, operation.arity);
+      const bool on_rows = works_on_rows(operation.kernel);
       if (!pointwise.by_rows && (on_rows || (pointwise.width && in.width != pointwise.width)))
         throw std::runtime_error("a stage that is shared by columns has values of one width");
       for (int i = 0; i < 4; i++) {
-        const bool is_column = reads_first_column(operation.kernel, i) || (i == 0 && makes_first_column(operation.kernel));
+        const bool is_column = (on_rows && i == operation.arity) || (i == 0 && reduces_rows(operation.kernel));
         in.operands[i] = i > operation.arity ? next(-1, -1, "unused operand") : operand(is_column ? 1 : padded(in.width));
       }
       for (int i = 1; i <= operation.arity; i++)

@@ -272,12 +272,10 @@ class _Builder:
         slots: dict[Piece, int] = {}
         free: list[int] = []
         n_slots = 0
-        body: list[list[int]] = []
+        body: list[int] = []
         for i, piece in enumerate(segment.pieces):
             operands = [LOCAL + slots[arg] if arg in slots else self._at(arg) for arg in piece.args]
-            read = [slots.pop(arg) for arg in dict.fromkeys(piece.args) if arg in slots and last_use[arg] == i]
-            if piece.op == "pointwise":  # which may write over what it reads
-                free, read = free + read, []
+            free += [slots.pop(arg) for arg in dict.fromkeys(piece.args) if arg in slots and last_use[arg] == i]
             if piece in leaving or piece not in last_use:
                 destination = self._at(piece)
             else:
@@ -286,15 +284,9 @@ class _Builder:
                     n_slots += 1
                 slots[piece] = free.pop()
                 destination = LOCAL + slots[piece]
-            free += read
-            if piece.op == "pointwise":
-                body.append(_instruction(piece.detail, piece.width, destination, *operands))
-                continue
-            so_far = self._at(self.graph.number(float("-inf") if piece.detail == "max" else 0.0))
-            for arg, operand in zip(piece.args, operands, strict=True):
-                body.append(_instruction(f"row_{piece.detail}", arg.width, destination, operand, so_far))
-                so_far = destination
-        return [POINTWISE, segment.sharing == "rows", len(body), *(number for each in body for number in each)]
+            width = max(arg.width for arg in piece.args) if piece.detail.startswith("row_") else piece.width
+            body += _instruction(piece.detail, width, destination, *operands)
+        return [POINTWISE, segment.sharing == "rows", len(segment.pieces), *body]
 
     def _read_elsewhere(self, segments: list[Segment]) -> set[Piece]:
         """What has to be in memory: everything with a home, and what other segments read."""

@@ -3,6 +3,8 @@
 * A sum with products in it becomes one ``product`` that begins from the rest of the sum; products that were taken out
   of the loop, with their biases, become one ``before``.
 * Pairs and triples of pointwise operations become one operation, where the inner result is not wanted by others.
+* Reductions become ``row_sum`` and ``row_max``, one after the other for each part of a row, and ``row_sum_product``
+  where the sum is one of products.
 * A column that is combined with wider pieces is spread by ``broadcast``.
 * Sums over rows become ``accumulate``.
 """
@@ -27,6 +29,9 @@ FUSED = {
     "tanh_slope": "a * (1 - b * b)",
 }
 """Operations of the machine that only fusion makes."""
+
+ON_ROWS = frozenset({"broadcast", "row_sum", "row_sum_product", "row_max"})
+"""Operations of the machine on whole rows, which make a column of them or one of a column."""
 
 Rewrite = Callable[[Piece], Piece]
 
@@ -82,7 +87,7 @@ class Fusion:
     def _again(self, piece: Piece) -> Piece:
         """The same operation on rewritten arguments."""
         args = [self._done[arg] for arg in piece.args]
-        if piece.op == "pointwise" and piece.detail not in FUSED:
+        if piece.op == "pointwise" and piece.detail not in FUSED and piece.detail not in ON_ROWS:
             return self.graph.pointwise(piece.detail, *args, width=piece.width)
         return self.graph.add(piece.op, args, piece.width, piece.detail)
 
@@ -154,11 +159,23 @@ class Fusion:
     # ------------------------------------------------------------------ pointwise operations
 
     def _fuse_pointwise(self, piece: Piece) -> Piece:
+        if piece.op == "reduce":
+            return self._reduction(piece)
         fused = self._fused(piece) if piece.op == "pointwise" else None
         if fused is None:
             return self._again(piece)
         name, args = fused
         return self.graph.add("pointwise", [self._done[arg] for arg in args], piece.width, name)
+
+    def _reduction(self, piece: Piece) -> Piece:
+        so_far = self.graph.number(0.0 if piece.detail == "sum" else float("-inf"))
+        for part in piece.args:
+            parts: tuple[Piece, ...] = (part,)
+            name = f"row_{piece.detail}"
+            if piece.detail == "sum" and self._is_inner(part, "mul") and all(_is_row(a, part.width) for a in part.args):
+                parts, name = part.args, "row_sum_product"
+            so_far = self.graph.add("pointwise", [*(self._done[each] for each in parts), so_far], 1, name)
+        return so_far
 
     def _fused(self, piece: Piece) -> tuple[str, tuple[Piece, ...]] | None:
         if piece.detail not in ("add", "mul", "sub"):
@@ -206,9 +223,7 @@ class Fusion:
             return self._again(piece)
         args = [self._done[arg] for arg in piece.args]
         spread = [
-            self.graph.add("pointwise", (arg,), piece.width, "broadcast")
-            if arg.width == 1 and arg.op not in ("number", "constant")
-            else arg
+            arg if _is_row(arg, piece.width) else self.graph.add("pointwise", (arg,), piece.width, "broadcast")
             for arg in args
         ]
         return self.graph.add("pointwise", spread, piece.width, piece.detail)
@@ -220,3 +235,8 @@ class Fusion:
         if is_own and piece.is_pointwise("mul"):
             return self.graph.add("pointwise", piece.args, piece.width, "accumulate_product")
         return self.graph.add("pointwise", (piece,), piece.width, "accumulate")
+
+
+def _is_row(piece: Piece, width: int) -> bool:
+    """Whether a piece is there in all columns; numbers are."""
+    return piece.width == width or piece.op in ("number", "constant")

@@ -1,11 +1,11 @@
-"""The order of work within a step: segments of products and of pointwise operations and reductions, and barriers."""
+"""The order of work within a step: segments of products and of pointwise operations, and barriers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from torchrnn.scan.fuse import Fusion
+from torchrnn.scan.fuse import ON_ROWS, Fusion
 from torchrnn.scan.order import in_order
 from torchrnn.scan.pieces import Piece
 
@@ -24,7 +24,8 @@ class Segment:
         """How the cores share the work: by ``columns``, or by ``rows`` where whole rows are read or widths differ."""
         if self.kind != "pointwise":
             return "columns"
-        is_plain = all(p.op == "pointwise" and p.detail != "broadcast" and p.width == self.pieces[0].width for p in self.pieces)
+        width = self.pieces[0].width
+        is_plain = all(piece.width == width and piece.detail not in ON_ROWS for piece in self.pieces)
         return "columns" if is_plain else "rows"
 
 
