@@ -50,6 +50,8 @@ class Call:
     def complete(self) -> None:
         """Add the inputs that the step makes itself: what it looks up in tables, and random numbers, for all steps."""
         trace = self.plan.trace
+        if not trace.gathers and not trace.draws:
+            return
         found = look_up(trace.gathers, dict(zip(trace.tensors, self.tensors, strict=True)), self.xs)
         if trace.draws:
             check_order([*(x[0] for x in self.xs), *self.states])
@@ -68,12 +70,15 @@ class Call:
         return [*self.xs, *self.states, *self.tensors]
 
 
-def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call:
-    """The call that runs ``cell`` over a sequence, or `Unsupported`; ``by_step`` if steps of it come one by one."""
+def prepare(cell: Any, inputs: Tree, state: tuple[list[Any], Structure], by_step: bool = False) -> Call:
+    """The call that runs ``cell`` over a sequence, or `Unsupported`; ``by_step`` if steps of it come one by one.
+
+    The state is given as `take_apart` has it.
+    """
     check_surroundings()
     library()
     xs, input_structure = _stacked_inputs(inputs)
-    states, structure = take_apart(state)
+    states, structure = state
     check_sequence(xs, states)
     if len(xs[0]) == 1 and not by_step and chosen() == "auto":
         raise Unsupported("a single step takes less time there")
@@ -112,8 +117,8 @@ def plan_for(
     wants_backward: bool,
     by_step: bool = False,
 ) -> Plan:
-    shapes = tuple((x.shape[2:], x.dtype) for x in xs), tuple(s.shape[1:] for s in states)
-    key = (now.key, input_structure, structure, shapes, wants_backward, by_step)
+    shapes = tuple([(x.shape[2:], x.dtype) for x in xs]), tuple([s.shape[1:] for s in states])
+    key = (now.key, input_structure.form, structure.form, shapes, wants_backward, by_step)
     try:
         plans = _plans.setdefault(now.owner, {})
         plan = plans.get(key)

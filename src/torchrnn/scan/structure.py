@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -26,7 +27,7 @@ class Structure:
 
     @property
     def has_gaps(self) -> bool:
-        return EMPTY in _ends(self.form)
+        return _has_gaps(self.form)
 
     def tree(self, tensors: Sequence[Any]) -> Tree:
         return tensors[0] if self.form is LEAF else _tree(self.form, iter(tensors))
@@ -69,5 +70,6 @@ def _tree(form: Any, leaves: Iterator[Any]) -> Tree:
     return kind(*inside) if hasattr(kind, "_fields") else kind(inside)
 
 
-def _ends(form: Any) -> list[str]:
-    return [form] if isinstance(form, str) else [end for part in form[2] for end in _ends(part)]
+@cache
+def _has_gaps(form: Any) -> bool:
+    return form is EMPTY or (form is not LEAF and any(map(_has_gaps, form[2])))
