@@ -20,7 +20,6 @@ from torchrnn.scan.choice import chosen
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.signature import HOOKS, signature
 from torchrnn.scan.stepping import Stepping
-from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def native_writer(
         vectors = reader.lookup.weight.detach()
         x = vectors[first][None]
         step = OneStep(reader)
-        call = prepare(_step_of(model), x[None], take_apart(step.start(x)), by_step=True)
+        call = prepare(_step_of(model), x[None], step.start(x), by_step=True)
         own = signature(step)
         return NativeWriter(Stepping(call.plan, 1, own.tensors, call.states), vectors, temperature, top_k)
     except Unsupported as reason:

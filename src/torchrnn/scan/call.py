@@ -70,15 +70,12 @@ class Call:
         return [*self.xs, *self.states, *self.tensors]
 
 
-def prepare(cell: Any, inputs: Tree, state: tuple[list[Any], Structure], by_step: bool = False) -> Call:
-    """The call that runs ``cell`` over a sequence, or `Unsupported`; ``by_step`` if steps of it come one by one.
-
-    The state is given as `take_apart` has it.
-    """
+def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call:
+    """The call that runs ``cell`` over a sequence, or `Unsupported`; ``by_step`` if steps of it come one by one."""
     check_surroundings()
     library()
     xs, input_structure = _stacked_inputs(inputs)
-    states, structure = state
+    states, structure = take_apart(state)
     check_sequence(xs, states)
     if len(xs[0]) == 1 and not by_step and chosen() == "auto":
         raise Unsupported("a single step takes less time there")

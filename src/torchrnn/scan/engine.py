@@ -18,7 +18,7 @@ from torchrnn.scan.call import Call, prepare
 from torchrnn.scan.choice import chosen, recomputes
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.reference import KeepStates
-from torchrnn.scan.structure import Structure, take_apart
+from torchrnn.scan.structure import has_gaps
 from torchrnn.tree import Tree
 
 log = logging.getLogger("torchrnn.scan")
@@ -91,9 +91,9 @@ def explain(module: Any, input: Tree, state: Tree = None) -> str:
     if state is None and hasattr(module, "initial_state"):
         state = module.initial_state(reference.unstacked(input)[0])
     try:
-        if take_apart(state)[1].has_gaps:
+        if has_gaps(state):
             input, state = _second_step(module, input, state)
-        prepare(module, input, take_apart(state))
+        prepare(module, input, state)
     except Unsupported as reason:
         return f"reference: {reason}"
     return "native"
@@ -120,15 +120,12 @@ def _second_step(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree]:
 
 
 def _run_native(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates, first_apart: bool) -> tuple[Tree, Tree]:
-    parts = take_apart(state)
-    if first_apart or parts[1].has_gaps:
+    if first_apart or has_gaps(state):
         return _after_first_step(cell, inputs, state, keep_states)
-    return _run_plan(cell, inputs, parts, keep_states)
+    return _run_plan(cell, inputs, state, keep_states)
 
 
-def _run_plan(
-    cell: Any, inputs: Tree, state: tuple[list[Any], Structure], keep_states: KeepStates
-) -> tuple[Tree, Tree]:
+def _run_plan(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) -> tuple[Tree, Tree]:
     call = prepare(cell, inputs, state)
     plan, (T, N) = call.plan, call.xs[0].shape[:2]
     call.complete()
@@ -172,7 +169,7 @@ def _after_first_step(cell: Any, inputs: Tree, state: Tree, keep_states: KeepSta
     output, state = cell.step(first, state)
     rest_of_states: list[Callable[[], Tree]] = []
     try:
-        later, final = _run_plan(cell, rest, take_apart(state), rest_of_states.append)
+        later, final = _run_plan(cell, rest, state, rest_of_states.append)
     except Unsupported:
         if chosen() == "native":
             raise

@@ -125,7 +125,7 @@ class Stepper:
         if not self._is_begun and any(leaf is None for leaf in tree_leaves(self._state)):
             return  # a step that begins from nothing is another step than those after it
         try:
-            call = prepare(self.cell, tree_map(lambda x: x[None], input), take_apart(self._state), by_step=True)
+            call = prepare(self.cell, tree_map(lambda x: x[None], input), self._state, by_step=True)
             stepping = Stepping(call.plan, call.xs[0].shape[1], call.tensors, call.states)
         except Unsupported as reason:
             if engine == "native":

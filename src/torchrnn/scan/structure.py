@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -24,10 +23,6 @@ class Structure:
 
     form: Any
     """`LEAF`, `EMPTY`, or the type of a node with its keys, for a dict, and the forms of what is in it."""
-
-    @property
-    def has_gaps(self) -> bool:
-        return _has_gaps(self.form)
 
     def tree(self, tensors: Sequence[Any]) -> Tree:
         return tensors[0] if self.form is LEAF else _tree(self.form, iter(tensors))
@@ -70,6 +65,10 @@ def _tree(form: Any, leaves: Iterator[Any]) -> Tree:
     return kind(*inside) if hasattr(kind, "_fields") else kind(inside)
 
 
-@cache
-def _has_gaps(form: Any) -> bool:
-    return form is EMPTY or (form is not LEAF and any(map(_has_gaps, form[2])))
+def has_gaps(tree: Tree) -> bool:
+    """Whether a place of a tree is empty."""
+    if isinstance(tree, Tensor):
+        return False
+    if isinstance(tree, list | tuple):
+        return any(map(has_gaps, tree))
+    return tree is None or (isinstance(tree, dict) and any(map(has_gaps, tree.values())))
