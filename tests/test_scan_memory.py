@@ -122,7 +122,7 @@ def test_gradients_of_gates_lie_where_the_gates_were(make: Callable[[int, int], 
     """A backward takes no memory for all steps of its own, but for what it reads of the states."""
     cell, x = make(D, 16), torch.randn(50, 3, D, requires_grad=True)
     backward = call.prepare(cell, x, cell.initial_state(x[0])).plan.backward_pass.executor
-    own = sum(array.columns for array in backward.own if array.kind == "stack")
+    own = sum(array.columns for array in backward.temporary if array.kind == "stack")
     assert own <= 16
 
 
@@ -215,13 +215,13 @@ def test_the_choice_is_nested() -> None:
 
 def test_memory_is_used_again_and_never_while_it_is_in_use() -> None:
     arena = Arena()
-    first, second = arena.floats(2 * SMALL), arena.floats(2 * SMALL)
+    first, second = arena.empty(2 * SMALL), arena.empty(2 * SMALL)
     addresses = {first.data_ptr(), second.data_ptr()}
     assert len(addresses) == 2
     view = first[5:7]
     del first
-    third = arena.floats(2 * SMALL)
+    third = arena.empty(2 * SMALL)
     assert third.data_ptr() not in addresses  # the view holds the first
     del view, second
-    assert {arena.floats(2 * SMALL).data_ptr() for _ in range(4)} <= addresses
-    assert all(arena.floats(n).data_ptr() % 64 == 0 for n in (SMALL, SMALL + 1, 3 * SMALL))
+    assert {arena.empty(2 * SMALL).data_ptr() for _ in range(4)} <= addresses
+    assert all(arena.empty(n).data_ptr() % 64 == 0 for n in (SMALL, SMALL + 1, 3 * SMALL))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchrnn.protocol import ExplicitProtocol
 from torchrnn.sharing import share, shared_clone
 from torchrnn.tree import Tree, describe
+from torchrnn.walk import modules_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -287,5 +288,5 @@ class Module(ExplicitProtocol):
         """The gradient that was set for the state after ``step``, which is then used up (recurrent modules)."""
         return None
 
-    def _own_modules(self) -> Iterator[Module]:
-        return (module for module in self.modules() if isinstance(module, Module))
+    def _own_modules(self) -> list[Module]:
+        return [module for module in modules_of(self) if isinstance(module, Module)]

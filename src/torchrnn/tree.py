@@ -12,6 +12,14 @@ Tree = Any
 """A tensor, or lists, tuples, named tuples and dicts of trees."""
 
 
+def tensors_in(tree: Tree) -> list[Tensor]:
+    """Its tensors; at once where it is one, or a tuple of them, as most states are."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    flat = tree if isinstance(tree, tuple) and all(isinstance(leaf, Tensor) for leaf in tree) else tree_leaves(tree)
+    return [leaf for leaf in flat if isinstance(leaf, Tensor)]
+
+
 def is_differentiable(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 

@@ -68,11 +68,12 @@ class AbstractRecurrent(Remembering):
 
     def forward(self, input: Tree) -> Tree:
         """One step with memory: reads the remembered state and moves it on."""
-        with self._taking([input], through_time=True) as (segment, state):
-            cell, steps = self._masked([input], offset=self._steps)
-            output, segment.final = cell.step(steps[0], state)
-            segment.outputs, states = [output], [segment.final]
-            segment.keep_states(lambda: states)
+        segment, state = self._begin_steps([input], through_time=True)
+        cell, steps = self._masked([input], offset=self._steps)
+        output, segment.final = cell.step(steps[0], state)
+        segment.outputs, states = [output], [segment.final]
+        segment.keep_states(lambda: states)
+        self._end_steps(segment)
         return output
 
     def sequence(
@@ -99,12 +100,13 @@ class AbstractRecurrent(Remembering):
         This is what sequence modules call. A remembered state is detached, so gradients end at the sequence.
         """
         self._begin_record()
-        with self._taking(inputs, through_time=False, given=state) as (segment, state):
-            cell, steps = self._masked(inputs, lengths)
-            parts = self.parts(state)
-            run = reference.scan if parts and self._is_recorded() else scan
-            first_apart = bool(parts) and self._has_rows_to_forget()
-            segment.outputs, segment.final = run(cell, steps, state, segment.keep_states, first_apart)
+        segment, state = self._begin_steps(inputs, through_time=False, given=state)
+        cell, steps = self._masked(inputs, lengths)
+        parts = self.parts(state)
+        run = reference.scan if parts and self._is_recorded() else scan
+        first_apart = bool(parts) and self._has_rows_to_forget()
+        segment.outputs, segment.final = run(cell, steps, state, segment.keep_states, first_apart)
+        self._end_steps(segment)
         if parts:
             self._tell_parts(segment.states, segment.final, n_steps(inputs))
         if is_exporting():  # a program that is exported is free of memory

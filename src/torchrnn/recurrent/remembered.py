@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +16,17 @@ from torchrnn.module import Module
 from torchrnn.protocol import DEFAULT_RHO
 from torchrnn.scan import unstacked
 from torchrnn.tape import Kept, Segment
-from torchrnn.tree import Tree, as_leaves, batch_size, describe, detached, n_steps, with_gradients, zeros_like
+from torchrnn.tree import (
+    Tree,
+    as_leaves,
+    batch_size,
+    describe,
+    detached,
+    n_steps,
+    tensors_in,
+    with_gradients,
+    zeros_like,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -188,9 +197,8 @@ class Remembering(Module):
         check_state(self, self._start_state, self.initial_state(first))
         return self._start_state
 
-    @contextmanager
-    def _taking(self, inputs: Tree, through_time: bool, given: Tree = None) -> Iterator[tuple[Segment, Tree]]:
-        """Around steps: the segment that they make, and the state they begin from, ``given`` or remembered."""
+    def _begin_steps(self, inputs: Tree, through_time: bool, given: Tree = None) -> tuple[Segment, Tree]:
+        """Before steps: the segment that they make, and the state they begin from, ``given`` or remembered."""
         tape = self._tape
         kept = None if tape is None else tape.recording
         is_outermost = tape is None or tape.depth == 0
@@ -204,15 +212,18 @@ class Remembering(Module):
         if given is None and self._state is not None:
             state = self._begin_rows_anew(inputs, state)
         segment.before, segment.began = self._state, state
-        if tape is None or kept is None:
-            yield segment, state
-        else:
+        if tape is not None and kept is not None:
             tape.depth += 1
-            yield segment, state
+        return segment, state
+
+    def _end_steps(self, segment: Segment) -> None:
+        """After steps: remember them, and the state that they ended in."""
+        tape = self._tape
+        if tape is not None and tape.recording is not None:
             tape.depth -= 1
-            kept.segments.append(segment)
+            tape.recording.segments.append(segment)
         self._rows_to_forget = None
-        segment.length, self._batch_size = n_steps(inputs), batch_size(inputs)
+        segment.length, self._batch_size = n_steps(segment.inputs), batch_size(segment.inputs)
         self._remember_segment(segment)
 
     def _source(self, inputs: Tree) -> Tree:
@@ -364,8 +375,7 @@ def states_of(segment: Segment) -> list[Tree]:
 
 def versions(state: Tree) -> list[tuple[Tensor, int]]:
     """The tensors of a state, each with how often it was changed in place."""
-    leaves = (leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor))
-    return [(leaf, leaf._version) for leaf in leaves if not leaf.is_inference()]
+    return [(leaf, leaf._version) for leaf in tensors_in(state) if not leaf.is_inference()]
 
 
 def _copyable(leaf: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from math import prod
 
 import numpy as np
 import torch
@@ -29,17 +30,24 @@ class Arena:
         self._in_use = self._most_in_use = 0
         self._lock = threading.RLock()  # a collection of garbage may give memory back in the middle of a call
 
-    def floats(self, n: int) -> Tensor:
-        """Memory for ``n`` floats, of no particular values."""
+    def empty(self, *shape: int) -> Tensor:
+        """A tensor of no particular values."""
+        n = prod(shape)
         if n < SMALL:
-            return torch.empty(n, dtype=torch.float32)
+            return torch.empty(shape, dtype=torch.float32)
         block = self._take(n)
         with self._lock:
             self._in_use += len(block)
             self._most_in_use = max(self._most_in_use, self._in_use)
-        memory = block[:n]
+        memory = block[:n].reshape(shape)
         weakref.finalize(memory, self._give_back, block).atexit = False
         return torch.from_numpy(memory)
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """A contiguous copy."""
+        if tensor.numel() < SMALL:
+            return tensor.clone(memory_format=torch.contiguous_format)
+        return self.empty(*tensor.shape).copy_(tensor)
 
     def _take(self, n: int) -> np.ndarray:
         with self._lock:

@@ -50,6 +50,8 @@ class Call:
     def complete(self) -> None:
         """Add the inputs that the step makes itself: what it looks up in tables, and random numbers, for all steps."""
         trace = self.plan.trace
+        if not trace.gathers and not trace.draws:
+            return
         found = look_up(trace.gathers, dict(zip(trace.tensors, self.tensors, strict=True)), self.xs)
         if trace.draws:
             check_order([*(x[0] for x in self.xs), *self.states])
@@ -112,8 +114,8 @@ def plan_for(
     wants_backward: bool,
     by_step: bool = False,
 ) -> Plan:
-    shapes = tuple((x.shape[2:], x.dtype) for x in xs), tuple(s.shape[1:] for s in states)
-    key = (now.key, input_structure, structure, shapes, wants_backward, by_step)
+    shapes = tuple([(x.shape[2:], x.dtype) for x in xs]), tuple([s.shape[1:] for s in states])
+    key = (now.key, input_structure.form, structure.form, shapes, wants_backward, by_step)
     try:
         plans = _plans.setdefault(now.owner, {})
         plan = plans.get(key)

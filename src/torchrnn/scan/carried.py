@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from torchrnn.scan.execute import Layout
 from torchrnn.scan.layout import Array
 from torchrnn.scan.pieces import Piece
-from torchrnn.scan.stacked import Memory
+from torchrnn.scan.views import Memory, View
 
 
 class Carried:
@@ -28,37 +29,19 @@ class Carried:
         ]
         self._shapes = shapes
 
-    def put(self, memory: dict[Array, Memory], states: Sequence[Tensor | None], step: int, N: int) -> None:
-        """Write the states after ``step`` steps; ``None`` is zero."""
-        for parts, state in zip(self._parts, states, strict=True):
-            flat = None if state is None else state if state.dim() == 2 else state.reshape(N, -1)
-            column = 0
-            for array, width in parts:
-                to = _slot(memory[array], array, step, N, width)
-                if flat is None:
-                    to.zero_()
-                else:
-                    to.copy_(flat if len(parts) == 1 else flat[:, column : column + width])
-                column += width
+    def slots(self, layout: Layout, step: int) -> list[list[View]]:
+        """Where the states after ``step`` steps lie, each in parts (N, width)."""
+        return [[layout.slot(array, step, width) for array, width in parts] for parts in self._parts]
 
-    def get(self, memory: dict[Array, Memory], step: int, N: int) -> list[Tensor]:
-        """Copies of the states after ``step`` steps."""
-        result = []
-        for parts, shape in zip(self._parts, self._shapes, strict=True):
-            slots = [_slot(memory[array], array, step, N, width) for array, width in parts]
-            joined = slots[0].clone(memory_format=torch.contiguous_format) if len(slots) == 1 else torch.cat(slots, 1)
-            result.append(joined if len(shape) == 1 else joined.view(N, *shape))
-        return result
-
-    def after_each_step(self, memory: dict[Array, Memory], T: int, N: int) -> list[Tensor]:
-        """The states after each step, (T, N, ...): views where a state is of one piece."""
+    def after_each_step(self, kept: Tensor, kept_at: Mapping[Array, int], T: int, N: int) -> list[Tensor]:
+        """The states after each step, (T, N, ...), in what a run kept: views where a state is of one piece."""
         result = []
         for parts, shape in zip(self._parts, self._shapes, strict=True):
             whole = [
-                memory[array].tensor.as_strided(
+                kept.as_strided(
                     (T, N, width),
                     (N * array.columns, array.columns, 1),
-                    memory[array].offset + N * array.columns,
+                    kept.storage_offset() + kept_at[array] + N * array.columns,
                 )
                 for array, width in parts
             ]
@@ -67,7 +50,23 @@ class Carried:
         return result
 
 
-def _slot(memory: Memory, array: Array, step: int, N: int, width: int) -> Tensor:
-    """A piece of a state as it lies after ``step`` steps."""
-    row = step & 1 if array.kind == "ring" else step
-    return memory.tensor.as_strided((N, width), (memory.row, 1), memory.offset + row * N * memory.row)
+def put(memory: Memory, slots: Sequence[Sequence[View]], states: Sequence[Tensor | None]) -> None:
+    """Write states where they belong; ``None`` is zero."""
+    for parts, state in zip(slots, states, strict=True):
+        if state is None:
+            for part in parts:
+                memory.view(part).zero_()
+            continue
+        flat = state if state.dim() == 2 else state.reshape(state.shape[0], -1)
+        column = 0
+        for part in parts:
+            width = part.size[1]
+            memory.view(part).copy_(flat if len(parts) == 1 else flat[:, column : column + width])
+            column += width
+
+
+def get(memory: Memory, parts: Sequence[View], shape: tuple[int, ...]) -> Tensor:
+    """A copy of one state, (N, ...)."""
+    tensors = [memory.view(part) for part in parts]
+    copy = tensors[0].clone(memory_format=torch.contiguous_format) if len(tensors) == 1 else torch.cat(tensors, 1)
+    return copy if len(shape) == 1 else copy.view(copy.shape[0], *shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torchrnn.scan.order import in_order
 from torchrnn.scan.record import Call, Value
+from torchrnn.scan.views import FIRST_TENSOR, Memory, View
 
 VIEW = torch.ops.aten.view.default
 
@@ -30,16 +31,10 @@ class Replay:
 
 def run_calls(calls: Iterable[Call], values: dict[Value, Tensor]) -> None:
     """Run calls on ``values``, and put their results there."""
-
-    def known(argument: Any) -> Any:
-        if isinstance(argument, Value):
-            return values[argument]
-        return [known(inside) for inside in argument] if isinstance(argument, list | tuple) else argument
-
     for call in calls:
-        kwargs = {name: known(argument) for name, argument in call.kwargs.items()}
+        kwargs = {name: _known(argument, values) for name, argument in call.kwargs.items()}
         op = torch.reshape if call.op is VIEW else call.op  # a parameter may lie in memory in another way by now
-        result = op(*[known(argument) for argument in call.args], **kwargs)
+        result = op(*[_known(argument, values) for argument in call.args], **kwargs)
         if isinstance(call.results, Value):
             values[call.results] = result
         else:
@@ -47,7 +42,85 @@ def run_calls(calls: Iterable[Call], values: dict[Value, Tensor]) -> None:
             values.update((value, tensor) for value, tensor in made if isinstance(value, Value))
 
 
-def flat_constant(values: dict[Value, Tensor], value: Value, shape: Sequence[int], start: int, width: int) -> Tensor:
+def _known(argument: Any, values: dict[Value, Tensor]) -> Any:
+    if isinstance(argument, Value):
+        return values[argument]
+    return [_known(inside, values) for inside in argument] if isinstance(argument, list | tuple) else argument
+
+
+class Constants:
+    """The calls on parameters alone, for parameters that lie in memory in a certain way.
+
+    Views of a parameter, such as its transpose, are found once. What has to be computed is computed in every call, and
+    then a source of its own, after the parameters.
+
+    Arguments:
+        calls: what is done to the parameters.
+        of: which values the parameters and buffers are.
+        tensors: parameters that lie as those of all calls will.
+    """
+
+    def __init__(self, calls: Iterable[Call], of: Sequence[Value], tensors: Sequence[Tensor]) -> None:
+        values = dict(zip(of, tensors, strict=True))
+        self.of = of
+        self.views = {
+            value: View(FIRST_TENSOR + i, tuple(tensor.shape), tensor.stride(), 0)
+            for i, (value, tensor) in enumerate(values.items())
+        }
+        self.computed: list[tuple[Call, list[Value]]] = []
+        self.n_sources = FIRST_TENSOR + len(of)
+        for call in calls:
+            run_calls([call], values)
+            operands, made = set(call.operands()), call.made()
+            whole = operands.pop() if len(operands) == 1 else None
+            if whole is not None and all(_lies_in(values[value], values[whole]) for value in made):
+                for value in made:
+                    self.views[value] = _view(values[value], values[whole], self.views[whole])
+                continue
+            for value in made:
+                values[value] = made_now = values[value].contiguous()
+                self.views[value] = View(self.n_sources, tuple(made_now.shape), made_now.stride(), 0)
+                self.n_sources += 1
+            self.computed.append((call, made))
+        self._floats = {value for value in self.views if values[value].dtype == torch.float32}
+
+    def row(self, value: Value, shape: Sequence[int], start: int, width: int) -> View | None:
+        """Columns of a constant as a vector, where it is one and is stored as one: see `flat_constant`."""
+        view = self.views[value]
+        if value not in self._floats or view.size != tuple(shape) or len(shape) != 1:
+            return None
+        return View(view.source, (width,), view.stride, view.offset + start * view.stride[0])
+
+
+def _view(part: Tensor, whole: Tensor, base: View) -> View:
+    """Where a part lies of what lies at ``base``."""
+    offset = base.offset + int(part.storage_offset() - whole.storage_offset())
+    return View(base.source, tuple(part.shape), part.stride(), offset)
+
+
+def _lies_in(part: Tensor, whole: Tensor) -> bool:
+    address = part.untyped_storage().data_ptr()
+    return part.dtype == whole.dtype and address != 0 and address == whole.untyped_storage().data_ptr()
+
+
+class Values(dict[Value, Tensor]):
+    """What is made of the parameters of one call; views of them when they are asked for."""
+
+    def __init__(self, constants: Constants, tensors: Sequence[Tensor], memory: Memory) -> None:
+        super().__init__(zip(constants.of, tensors, strict=True))
+        self._views, self._memory = constants.views, memory
+        for call, made in constants.computed:
+            run_calls([call], self)
+            for value in made:
+                self[value] = self[value].contiguous()
+                memory.add(self[value])
+
+    def __missing__(self, value: Value) -> Tensor:
+        self[value] = tensor = self._memory.view(self._views[value])
+        return tensor
+
+
+def flat_constant(values: Mapping[Value, Tensor], value: Value, shape: Sequence[int], start: int, width: int) -> Tensor:
     """Columns of a constant as a vector (width,)."""
     tensor = values[value]
     if tensor.dtype != torch.float32:  # such as a mask of weights, or indices

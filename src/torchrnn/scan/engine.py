@@ -18,7 +18,7 @@ from torchrnn.scan.call import Call, prepare
 from torchrnn.scan.choice import chosen, recomputes
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.reference import KeepStates
-from torchrnn.scan.structure import take_apart
+from torchrnn.scan.structure import has_gaps
 from torchrnn.tree import Tree
 
 log = logging.getLogger("torchrnn.scan")
@@ -91,7 +91,7 @@ def explain(module: Any, input: Tree, state: Tree = None) -> str:
     if state is None and hasattr(module, "initial_state"):
         state = module.initial_state(reference.unstacked(input)[0])
     try:
-        if take_apart(state)[1].has_gaps:
+        if has_gaps(state):
             input, state = _second_step(module, input, state)
         prepare(module, input, state)
     except Unsupported as reason:
@@ -120,7 +120,7 @@ def _second_step(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree]:
 
 
 def _run_native(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates, first_apart: bool) -> tuple[Tree, Tree]:
-    if first_apart or take_apart(state)[1].has_gaps:
+    if first_apart or has_gaps(state):
         return _after_first_step(cell, inputs, state, keep_states)
     return _run_plan(cell, inputs, state, keep_states)
 

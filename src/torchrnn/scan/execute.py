@@ -1,26 +1,24 @@
-"""Execution: memory for a program, the grid of threads, and the native call."""
+"""Execution: a program laid out for one T and N, and the native call."""
 
 from __future__ import annotations
 
-import ctypes
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from torchrnn.scan.arena import arena
-from torchrnn.scan.constants import flat_constant
-from torchrnn.scan.layout import PADDING, Array, Program, padded
+from torchrnn.scan.constants import Constants, Values, flat_constant
+from torchrnn.scan.layout import PADDING, Array, Program, Ref, padded
+from torchrnn.scan.multiplications import Bias
 from torchrnn.scan.native import NativeProgram, Run
-from torchrnn.scan.record import Value
-from torchrnn.scan.stacked import Memory
+from torchrnn.scan.views import KEPT, TEMPORARY, Memory, View
 
 CACHE_FOR_WEIGHTS = 1.3 * 2**20
 """Bytes of packed weights that every core may hold for itself."""
 SMALL = 20_000
 """Multiplications a step below which one thread is faster than waiting for others."""
-MOST_LAYOUTS = 64
 
 Grid = tuple[int, int]
 """How many groups of rows, and how many of columns, the threads form."""
@@ -38,37 +36,26 @@ def choose_grid(N: int, n_weights: int) -> Grid:
 
 def allocate(n: int) -> Tensor:
     """Memory for ``n`` floats, of no particular values."""
-    return arena.floats(n)
-
-
-@dataclass
-class Layout:
-    """Where everything lies for one T, N and grid."""
-
-    grid: Grid
-    offsets: dict[Array, tuple[bool, int]]
-    """For each own array, whether it is kept, and where it begins."""
-    kept_size: int
-    temporary_size: int
-    sums_at: int
-    workspace_at: int
-    buffers: np.ndarray
-    """The machine's table of buffers, with offsets in bytes in place of addresses."""
+    return arena.empty(n)
 
 
 class Executor:
-    """Runs one program.
+    """A program that the machine has read.
 
     Arguments:
         program: what to run.
-        own: the arrays that the program brings memory for; the others are given.
+        own: the arrays that it brings memory for, beside its own.
         kept: those of them that are needed after the call.
+        given: the arrays that tensors (T, N, ...) are given for, and the widths of these.
     """
 
-    def __init__(self, program: Program, own: list[Array], kept: set[Array], backwards: bool) -> None:
+    def __init__(
+        self, program: Program, own: list[Array], kept: set[Array], given: dict[Array, int], backwards: bool
+    ) -> None:
         self.program, self.backwards = program, backwards
-        self.own, self.kept = list(dict.fromkeys([*own, *program.arrays])), kept
-        self.own = [array for array in self.own if array.kind in ("stack", "ring", "sum")]
+        own = [a for a in dict.fromkeys([*own, *program.arrays]) if a.kind in ("stack", "ring", "sum")]
+        self.kept = [array for array in own if array in kept]
+        self.temporary = [array for array in own if array not in kept]
         self.native = NativeProgram(program.code, len(program.buffers), len(program.weights))
         for number, ref in enumerate(program.buffers):
             if (
@@ -76,126 +63,196 @@ class Executor:
                 and self.native.width(number) + ref.column > ref.array.columns
             ):
                 raise RuntimeError(f"the program reaches beyond an array: {ref}, {self.native.width(number)} columns")
-        used = dict.fromkeys(ref.array for ref in program.buffers)
-        self.constants = [array for array in used if array.kind == "constant"]
-        self.numbers = [array for array in used if array.kind == "number"]
-        self.given = [array for array in used if array not in set(self.own) and array.kind == "stack"]
+        used = {ref.array for ref in program.buffers}
+        self.given = [(array, array.columns if array in used else width) for array, width in given.items()]
+        """With the floats from row to row: the machine reads whole vectors, PyTorch what is there."""
         self.widest = padded(max([self.native.width(i) for i in range(len(program.buffers))], default=1))
-        self.number_rows = {
-            array: torch.full((self.widest,), array.detail[0], dtype=torch.float32) for array in self.numbers
+        self.numbers = {
+            array: torch.full((self.widest,), array.detail[0], dtype=torch.float32)
+            for array in used
+            if array.kind == "number"
         }
-        sources = [None, None, *self.given, *self.constants, *self.numbers]
-        self.source_of_buffer = np.asarray(
-            [
-                (0 if ref.array in kept else 1) if ref.array in set(self.own) else sources.index(ref.array)
-                for ref in program.buffers
-            ],
-            dtype=np.int64,
-        )
-        self._layouts: dict[tuple[int, int, int], Layout] = {}
 
-    def layout(self, T: int, N: int) -> Layout:
-        key = (T, N, torch.get_num_threads())
-        if key not in self._layouts:
-            if len(self._layouts) >= MOST_LAYOUTS:
-                self._layouts.clear()
-            self._layouts[key] = self._lay_out(T, N)
-        return self._layouts[key]
+    def kept_at(self, T: int, N: int) -> dict[Array, int]:
+        """Where the arrays begin in what a run keeps."""
+        starts, end = {}, 0
+        for array in self.kept:
+            starts[array] = end
+            end += _size(array, T, N)
+        return starts
 
     def kept_size(self, T: int, N: int) -> int:
-        """How many floats are kept after a run."""
-        kept = [array for array in self.own if array in self.kept]
-        return sum((T + array.more) * N * array.columns + PADDING for array in kept)
+        """How many floats a run keeps; T and N may be symbols."""
+        return sum(_size(array, T, N) for array in self.kept)
 
-    def _lay_out(self, T: int, N: int) -> Layout:
-        grid = choose_grid(N, self.native.workspace(1))
-        sizes = {True: 0, False: 0}
-        offsets: dict[Array, tuple[bool, int]] = {}
-        for array in sorted(self.own, key=lambda array: array.kind == "sum"):
-            is_kept = array in self.kept
-            offsets[array] = (is_kept, sizes[is_kept])
-            sizes[is_kept] += _rows(array, T, N, grid) * array.columns + PADDING
-        workspace_at = sizes[False]
-        sums_at = min((at for array, (_, at) in offsets.items() if array.kind == "sum"), default=workspace_at)
-        sizes[False] += padded(self.native.workspace(grid[1])) + PADDING
-        buffers = np.zeros((len(self.program.buffers), 6), dtype=np.int64)
-        for row, ref in zip(buffers, self.program.buffers, strict=True):
-            array = ref.array
-            start = offsets[array][1] if array in offsets else 0
-            row[0] = 4 * (start + ref.column)
-            if array.kind in ("stack", "ring"):
-                row[1:] = N * array.columns, array.columns, 0, ref.shift, array.kind == "ring"
-            elif array.kind == "sum":
-                row[3] = array.columns
-        return Layout(grid, offsets, sizes[True], sizes[False], sums_at, workspace_at, buffers)
+
+class Layout:
+    """A program for one T and N, one grid of threads, and parameters that lie in a certain way: all but the addresses.
+
+    Arguments:
+        executor: the program.
+        constants: the parameters, and what is made of them.
+        kept_at: where arrays lie in the kept memory.
+    """
+
+    def __init__(self, executor: Executor, T: int, N: int, constants: Constants, kept_at: Mapping[Array, int]) -> None:
+        self.T, self.N, self.constants = T, N, constants
+        self.grid = choose_grid(N, executor.native.workspace(1))
+        self._places = {array: (KEPT, at, array.columns) for array, at in kept_at.items()}
+        for i, (array, row) in enumerate(executor.given):
+            self._places[array] = constants.n_sources + i, 0, row
+        self._given_rows = [row for _, row in executor.given]
+        end = 0
+        self.sums: View | None = None
+        """What the loop sums, each of the threads by itself."""
+        threads = self.grid[0] * self.grid[1]
+        for array in executor.temporary:
+            self._places[array] = TEMPORARY, end, array.columns
+            if array.kind == "sum":
+                self.sums = self._matrix(Ref(array), threads, array.columns)
+            end += _size(array, T, N, threads)
+        self._kept_size = executor.kept_size(T, N)
+        self._temporary_size = end + padded(executor.native.workspace(self.grid[1])) + PADDING
+        self._table = Table(executor, self, workspace_at=end)
+
+    # ------------------------------------------------------------------ where things lie
+
+    def place(self, ref: Ref) -> tuple[int, int, int]:
+        """The source of a value, its offset there at step 0, and the floats from row to row."""
+        source, offset, row = self._places[ref.array]
+        return source, offset + ref.column, row
+
+    def _matrix(self, ref: Ref, rows: int, width: int, first_row: int = 0) -> View:
+        source, offset, row = self.place(ref)
+        return View(source, (rows, width), (row, 1), offset + first_row * row)
+
+    def view(self, ref: Ref, width: int) -> View:
+        """A value at all steps, (T * N, width)."""
+        return self._matrix(ref, self.T * self.N, width, ref.shift * self.N)
+
+    def slot(self, array: Array, step: int, width: int) -> View:
+        """A part of a state as it lies after ``step`` steps, (N, width)."""
+        return self._matrix(Ref(array), self.N, width, (step & 1 if array.kind == "ring" else step) * self.N)
+
+    # ------------------------------------------------------------------ a call
 
     def memory(
-        self, layout: Layout, given: dict[Array, Memory], is_cleared: bool = False
-    ) -> tuple[dict[Array, Memory], Tensor, Tensor]:
-        """Memory for a call: every array's, the kept part, and the temporary part."""
-        kept, temporary = allocate(layout.kept_size), allocate(layout.temporary_size)
-        if layout.sums_at < layout.workspace_at:
-            temporary[layout.sums_at : layout.workspace_at].zero_()
+        self, given: Sequence[Tensor], tensors: Sequence[Tensor], kept: Tensor | None = None, is_cleared: bool = False
+    ) -> tuple[Memory, Values]:
+        """The memory of a call, of no particular values, and what is made of parameters."""
+        temporary = allocate(self._temporary_size)
+        if kept is None:
+            kept = allocate(self._kept_size)
+            if is_cleared:
+                kept.zero_()
+        memory = Memory([kept, temporary, *tensors])
         if is_cleared:
-            kept.zero_()
             temporary.zero_()
-        memory = dict(given)
-        for array, (is_kept, offset) in layout.offsets.items():
-            memory[array] = Memory(kept if is_kept else temporary, offset, array.columns)
-        return memory, kept, temporary
+        elif self.sums is not None:
+            memory.view(self.sums).zero_()
+        values = Values(self.constants, tensors, memory)
+        for tensor, row in zip(given, self._given_rows, strict=True):
+            memory.add(given_memory(tensor, row))
+        return memory, values
 
-    def run(
-        self,
-        T: int,
-        N: int,
-        layout: Layout,
-        memory: dict[Array, Memory],
-        kept: Tensor,
-        temporary: Tensor,
-        values: dict[Value, Tensor],
-    ) -> None:
-        held = [self._constant(values, *array.detail) for array in self.constants]
-        addresses = [kept.data_ptr(), temporary.data_ptr()]
-        addresses += [self._address(memory[array], array) for array in self.given]
-        addresses += [row.data_ptr() for row in held]
-        addresses += [self.number_rows[array].data_ptr() for array in self.numbers]
-        buffers = layout.buffers.copy()
-        buffers[:, 0] += np.asarray(addresses, dtype=np.int64)[self.source_of_buffer]
-        weights = np.asarray([_weight(values[value], k, c) for value, k, c in self.program.weights], dtype=np.int64)
-        self.native.run(
-            Run(
-                buffers=ctypes.c_void_p(buffers.ctypes.data),
-                weights=ctypes.c_void_p(weights.ctypes.data),
-                steps=T,
-                rows=N,
-                backwards=self.backwards,
-                row_groups=layout.grid[0],
-                column_groups=layout.grid[1],
-                is_packed=False,
-                workspace=temporary.data_ptr() + 4 * layout.workspace_at,
-            )
+    def run(self, memory: Memory, values: Values) -> None:
+        self._table.run(memory, values)
+
+
+def _size(array: Array, T: int, N: int, threads: int = 1) -> int:
+    rows = threads if array.kind == "sum" else 2 * N if array.kind == "ring" else (T + array.more) * N
+    return rows * array.columns + PADDING
+
+
+class Table:
+    """What the machine is given for a layout, as one row of numbers: its buffers, its weights and a `Run`.
+
+    A call copies it and adds the addresses of its memory.
+    """
+
+    def __init__(self, executor: Executor, layout: Layout, workspace_at: int) -> None:
+        self._native, self._widest = executor.native, executor.widest
+        program, constants = executor.program, layout.constants
+        first_row = constants.n_sources + len(executor.given)
+        self._rows: list[tuple[Bias, int]] = []
+        """Constants that have to be written out for the machine: sources after all others."""
+        rows: dict[Array, tuple[int, int]] = {}
+        for array in dict.fromkeys(ref.array for ref in program.buffers if ref.array.kind == "constant"):
+            (value, shape, start), width = array.detail
+            view = constants.row(value, shape, start, width)
+            if view is not None and view.stride == (1,) and width > 1 and width % PADDING == 0:
+                rows[array] = view.source, view.offset
+            else:
+                rows[array] = first_row + len(self._rows), 0
+                self._rows.append(array.detail)
+
+        numbers: list[int] = []
+        pointers: list[tuple[int, int]] = []
+
+        def point(source: int, floats: int) -> None:
+            pointers.append((len(numbers), source))
+            numbers.append(4 * floats)
+
+        for ref in program.buffers:
+            if ref.array.kind == "number":
+                numbers += executor.numbers[ref.array].data_ptr(), 0, 0, 0, 0, 0
+            elif ref.array.kind == "constant":
+                point(*rows[ref.array])
+                numbers += 0, 0, 0, 0, 0
+            else:
+                source, offset, row = layout.place(ref)
+                point(source, offset)
+                in_time = layout.N * row, row, 0, ref.shift, int(ref.array.kind == "ring")
+                numbers += (0, 0, row, 0, 0) if ref.array.kind == "sum" else in_time
+        weights_at = 8 * len(numbers)
+        for value, first, column in program.weights:
+            view = constants.views[value]
+            down, right = (*view.stride, 1)[:2]
+            point(view.source, view.offset + first * down + column * right)
+            numbers += down, right
+        self._run_at = 8 * len(numbers)
+        run = Run(
+            program=executor.native.handle,
+            steps=layout.T,
+            rows=layout.N,
+            backwards=executor.backwards,
+            row_groups=layout.grid[0],
+            column_groups=layout.grid[1],
         )
+        numbers += np.frombuffer(bytes(run), dtype=np.int64).tolist()
+        itself = first_row + len(self._rows)
+        fields = [name for name, *_ in Run._fields_]
+        for name, source, at in (
+            ("buffers", itself, 0),
+            ("weights", itself, weights_at),
+            ("workspace", TEMPORARY, 4 * workspace_at),
+        ):
+            position = self._run_at // 8 + fields.index(name)
+            numbers[position] = at
+            pointers.append((position, source))
+        self._template = np.asarray(numbers, dtype=np.int64)
+        self._positions, self._sources = np.asarray(pointers, dtype=np.int64).T.copy()
 
-    def _address(self, memory: Memory, array: Array) -> int:
-        assert memory.row == array.columns, "a given array is not laid out as the program expects"
-        return memory.tensor.untyped_storage().data_ptr() + 4 * memory.offset
+    def run(self, memory: Memory, values: Values) -> None:
+        rows = [self._row(values, *row) for row in self._rows]
+        numbers = self._template.copy()
+        itself = numbers.ctypes.data
+        addresses = [*memory.addresses(), *[row.data_ptr() for row in rows], itself]
+        numbers[self._positions] += np.asarray(addresses, dtype=np.int64)[self._sources]
+        self._native.run(itself + self._run_at)
 
-    def _constant(self, values: dict[Value, Tensor], detail: tuple[Value, tuple[int, ...], int], width: int) -> Tensor:
+    def _row(self, values: Values, detail: Bias, width: int) -> Tensor:
         """A row of a constant, as long as the machine may read."""
         row = flat_constant(values, *detail, width)
         if width == 1:
-            return row.expand(self.widest).contiguous()
-        if width % PADDING or row.stride(0) != 1:
-            return torch.nn.functional.pad(row, (0, -width % PADDING)).contiguous()
-        return row
+            return row.expand(self._widest).contiguous()
+        return torch.nn.functional.pad(row, (0, -width % PADDING)).contiguous()
 
 
-def _rows(array: Array, T: int, N: int, grid: Grid) -> int:
-    if array.kind == "sum":
-        return grid[0] * grid[1]
-    return 2 * N if array.kind == "ring" else (T + array.more) * N
-
-
-def _weight(weight: Tensor, row: int, column: int) -> tuple[int, int, int]:
-    rows, columns = (*weight.stride(), 1)[:2]
-    return weight.data_ptr() + 4 * (row * rows + column * columns), rows, columns
+def given_memory(x: Tensor, row: int) -> Tensor:
+    """A tensor (T, N, ...) as the machine reads it: floats, ``row`` of them for each row."""
+    T, N = x.shape[:2]
+    x = x.to(torch.float32)
+    if x.numel() != T * N * row:
+        x = torch.nn.functional.pad(x.reshape(T, N, -1), (0, row - x.numel() // (T * N)))
+    return x.contiguous()

@@ -116,6 +116,6 @@ class NativeProgram:
     def workspace(self, column_groups: int) -> int:
         return int(self._engine.engine_workspace(self.handle, column_groups))
 
-    def run(self, run: Run) -> None:
-        run.program = self.handle
-        self._engine.engine_run(ctypes.byref(run))
+    def run(self, run: int) -> None:
+        """Run what the `Run` at an address says."""
+        self._engine.engine_run(run)

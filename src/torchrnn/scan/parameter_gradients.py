@@ -55,11 +55,9 @@ class ParameterGradients:
         rows = [[piece for value in group for piece in self._sums[value].left] for group in self._grouped(outers)]
         return [row for row in rows if len(row) > 1]
 
-    def compute(
-        self, wanted: Sequence[bool], values: dict[Value, Tensor], stacked: Stacked, sums: Sums
-    ) -> list[Tensor | None]:
-        """The gradients of the parameters that are ``wanted``; ``values`` has what is made of parameters alone."""
-        plan = self._plan(tuple(wanted))
+    def compute(self, wanted: Sequence[bool], stacked: Stacked, sums: Sums) -> list[Tensor | None]:
+        """The gradients of the parameters that are ``wanted``, of what a run left behind and summed."""
+        plan, values = self._plan(tuple(wanted)), stacked.values
         for value in plan.sums:
             each = self._sums[value]
             parts = [sums[piece] if piece in sums else stacked.sum(piece) for piece in each.left]

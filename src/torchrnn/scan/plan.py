@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchrnn.scan.apart import apart
 from torchrnn.scan.build import build
-from torchrnn.scan.carried import Carried
-from torchrnn.scan.constants import Replay, run_calls
+from torchrnn.scan.carried import Carried, get
+from torchrnn.scan.constants import Constants, Replay, run_calls
 from torchrnn.scan.execute import Executor
 from torchrnn.scan.layout import Array, Program, Ref, padded
-from torchrnn.scan.multiplications import Refs, plan_multiplications
+from torchrnn.scan.multiplications import Refs
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.parameter_gradients import ParameterGradients, Sum
-from torchrnn.scan.passes import Pass
+from torchrnn.scan.passes import MOST_LAYOUTS, Pass
 from torchrnn.scan.pieces import Cutter, Piece, propagate_cuts
 from torchrnn.scan.record import Value
-from torchrnn.scan.stacked import Memory, Places
 from torchrnn.scan.stages import Carry, Stages, cone, what_backward_reads, what_to_keep
 from torchrnn.scan.trace import Trace
+from torchrnn.scan.views import KEPT
 
 Pieces = list[Piece]
 
@@ -95,8 +96,12 @@ class Plan:
                 refs.setdefault(carry.passed, passed)
         arrays = [array for row in self.s_arrays for array in row]
         kept = {*arrays, *(refs[piece].array for piece in _stored(keep, refs))} - set(self.x_arrays)
-        self._states = Carried(self.s_rows, self.s_arrays, self.trace.state_shapes)
-        self.forward_pass = _pass(program, arrays, kept, refs, leaves, backwards=False)
+        if any(array.kind != "stack" for array in kept):
+            raise Unsupported("a value that backward needs is not there for all steps")
+        widths = _widths(self.x_arrays, self.x_rows)
+        executor = Executor(program, arrays, kept, widths, backwards=False)
+        states = Carried(self.s_rows, self.s_arrays, self.trace.state_shapes)
+        self.forward_pass = Pass(executor, states, leaves, refs)
 
     def _wanted_by_backward(self) -> Pieces:
         rows = [*self.grad_states, *(row for row in self.grad_inputs if row)]
@@ -106,8 +111,8 @@ class Plan:
 
     def _plan_backward(self) -> None:
         self.gy_arrays = [_given_array(row) for row in self.gy_rows]
-        there = self.forward_pass.executor.kept | set(self.x_arrays)
-        leaves = {piece: ref for piece, ref in self.forward_pass.places.refs.items() if ref.array in there}
+        there = {*self.forward_pass.executor.kept, *self.x_arrays}
+        leaves = {piece: ref for piece, ref in self.forward_pass.refs.items() if ref.array in there}
         leaves |= _refs(self.gy_rows, self.gy_arrays)
         wanted = _flat([row for row in self.grad_inputs if row])
         groups = self.parameter_gradients.together()
@@ -124,16 +129,18 @@ class Plan:
         read_after = set(stages.read_after([*wanted, *late_sums]))
         self.gs_arrays = self._gs_arrays(read_after & stages.given)
         carries = _carries(self.gs_rows, grads, self.gs_arrays, 1, 0)
-        states = {array for row in self.s_arrays for array in row}
-        free = {p for p, ref in leaves.items() if ref.array in self.forward_pass.executor.kept - states} - read_after
+        may_go = set(self.forward_pass.executor.kept) - {array for row in self.s_arrays for array in row}
+        free = {piece for piece, ref in leaves.items() if ref.array in may_go} - read_after
         program = self._build(carries, leaves, [*wanted, *late_sums], sums, groups, free)
         taken = set(program.refs.values())
         refs = {piece: ref for piece, ref in leaves.items() if ref not in taken} | program.refs
         for carry, (given, _) in carries.items():
             refs.setdefault(carry.given, given)
         arrays = [array for row in self.gs_arrays for array in row]
-        self._grad_states = Carried(self.gs_rows, self.gs_arrays, self.trace.state_shapes)
-        self.backward_pass = _pass(program, arrays, set(), refs, leaves, backwards=True)
+        widths = _widths([*self.x_arrays, *self.gy_arrays], [*self.x_rows, *self.gy_rows])
+        executor = Executor(program, arrays, set(), widths, backwards=True)
+        grad_states = Carried(self.gs_rows, self.gs_arrays, self.trace.state_shapes)
+        self.backward_pass = Pass(executor, grad_states, leaves, refs, after=self.forward_pass)
 
     def _gs_arrays(self, stacked: set[Piece]) -> list[list[Array]]:
         return [
@@ -176,12 +183,24 @@ class Plan:
             used.update(dict.fromkeys(call.operands()))
         used.update(dict.fromkeys(v for v in self.trace.grad_tensors if v is not None))
         self._constant_calls = self._replay.needed(used)
+        self._constants: dict[Any, Constants] = {}
 
     def values(self, tensors: list[Tensor]) -> dict[Value, Tensor]:
         """Everything that is made of parameters alone."""
         values = dict(zip(self.trace.tensors, tensors, strict=True))
         run_calls(self._constant_calls, values)
         return values
+
+    def constants(self, tensors: Sequence[Tensor]) -> Constants:
+        """What is made of parameters alone, for parameters that lie in memory as these do."""
+        strides = tuple([tensor.stride() for tensor in tensors])
+        found = self._constants.get(strides)
+        if found is None:
+            if len(self._constants) >= MOST_LAYOUTS:
+                self._constants.clear()
+            with torch.no_grad():
+                found = self._constants[strides] = Constants(self._constant_calls, self.trace.tensors, tensors)
+        return found
 
     # ------------------------------------------------------------------ running
 
@@ -190,20 +209,14 @@ class Plan:
     ) -> Finished:
         """Run all steps; ``xs`` are (T, N, ...). In cleared memory, even the padding is always the same."""
         T, N = xs[0].shape[:2]
-        run, values = self.forward_pass, self.values(tensors)
-        layout = run.executor.layout(T, N)
-        given = {array: given_memory(x, array) for array, x in zip(self.x_arrays, xs, strict=True)}
-        memory, kept, temporary = run.executor.memory(layout, given, is_cleared)
-        self._states.put(memory, states, 0, N)
-        run.run_before(T, N, memory, values)
-        run.executor.run(T, N, layout, memory, kept, temporary, values)
-        stacked = run.stacked(T, N, memory, values)
+        run = self.forward_pass.laid_out(T, N, self.constants(tensors))
+        done = run.run(xs, tensors, states, is_cleared=is_cleared)
         # Copies: what users do to an output in place must not change what is kept.
         outputs = [
-            stacked.row(row).view(T, N, *shape).clone(memory_format=torch.contiguous_format)
-            for row, shape in zip(self.outputs, self.trace.output_shapes, strict=True)
+            done.copy(row, (T, N, *shape)) for row, shape in zip(self.outputs, self.trace.output_shapes, strict=True)
         ]
-        return Finished(outputs, self._states.get(memory, T, N), kept)
+        final = [get(done.memory, parts, shape) for parts, shape in zip(run.last, self.trace.state_shapes, strict=True)]
+        return Finished(outputs, final, done.memory.sources[KEPT])
 
     def kept_size(self, T: int, N: int) -> int:
         """How many floats a forward run keeps; T and N may be symbols."""
@@ -211,7 +224,7 @@ class Plan:
 
     def states(self, kept: Tensor, T: int, N: int) -> list[Tensor]:
         """The states after each step, of what a run kept."""
-        return self._states.after_each_step(self.forward_pass.kept_memory(kept, T, N), T, N)
+        return self.forward_pass.carried.after_each_step(kept, self.forward_pass.executor.kept_at(T, N), T, N)
 
     def backward(
         self,
@@ -227,28 +240,23 @@ class Plan:
         ``kept`` is used up: gradients are written over what they are computed from.
         """
         T, N = xs[0].shape[:2]
-        run, values = self.backward_pass, self.values(tensors)
-        layout = run.executor.layout(T, N)
-        given = self.forward_pass.kept_memory(kept, T, N)
-        for array, x in zip(self.x_arrays, xs, strict=True):
-            given[array] = given_memory(x, array)
-        for array, row, grad in zip(self.gy_arrays, self.gy_rows, grad_outputs, strict=True):
+        run = self.backward_pass.laid_out(T, N, self.constants(tensors))
+        given = [*xs]
+        for grad, row in zip(grad_outputs, self.gy_rows, strict=True):
             width = sum(piece.width for piece in row)
-            given[array] = given_memory(torch.zeros(T, N, width, dtype=torch.float32) if grad is None else grad, array)
-        memory, own_kept, temporary = run.executor.memory(layout, given)
-        self._grad_states.put(memory, grad_final, T, N)
-        run.run_before(T, N, memory, values)
-        run.executor.run(T, N, layout, memory, own_kept, temporary, values)
-        stacked = run.stacked(T, N, memory, values)
+            given.append(torch.zeros(T, N, width, dtype=torch.float32) if grad is None else grad)
+        done = run.run(given, tensors, grad_final, kept)
         n_x, n_s = len(xs), len(self.s_rows)
         grads: list[Tensor | None] = [
-            stacked.row(pieces).reshape(x.shape) if pieces and is_wanted else None
+            done.row(pieces).reshape(x.shape) if pieces and is_wanted else None
             for pieces, x, is_wanted in zip(self.grad_inputs, xs, wanted, strict=False)
         ]
-        grads += self._grad_states.get(memory, 0, N)
-        sums = run.sums(memory, layout.grid)
-        grads += self.parameter_gradients.compute(wanted[n_x + n_s :], values, stacked, sums)
-        return apart(grads, [given_array.tensor for given_array in given.values()])
+        grads += [
+            get(done.memory, parts, shape) if is_wanted else None
+            for parts, shape, is_wanted in zip(run.last, self.trace.state_shapes, wanted[n_x:], strict=False)
+        ]
+        grads += self.parameter_gradients.compute(wanted[n_x + n_s :], done, run.sums(done.memory))
+        return apart(grads, [kept, *given])
 
 
 def _cut(trace: Trace) -> Cutter:
@@ -290,6 +298,10 @@ def _refs(rows: list[Pieces], arrays: list[Array]) -> Refs:
     return refs
 
 
+def _widths(arrays: list[Array], rows: list[Pieces]) -> dict[Array, int]:
+    return {array: sum(piece.width for piece in row) for array, row in zip(arrays, rows, strict=True)}
+
+
 def _stored(pieces: Iterable[Piece], refs: Refs) -> Pieces:
     """What has to be in memory to have ``pieces``: they themselves, or what they are computed from after the loop."""
     found: dict[Piece, None] = {}
@@ -311,20 +323,3 @@ def _carries(
         for given_row, passed_row, own in zip(given, passed, arrays, strict=True)
         for g, p, array in zip(given_row, passed_row, own, strict=True)
     }
-
-
-def _pass(program: Program, own: list[Array], kept: set[Array], refs: Refs, leaves: Refs, backwards: bool) -> Pass:
-    if any(array.kind != "stack" for array in kept):
-        raise Unsupported("a value that backward needs is not there for all steps")
-    before = [(b.array, plan_multiplications(b.products, leaves)) for b in program.before]
-    return Pass(program, Executor(program, own, kept, backwards), Places(refs), Places(leaves), before)
-
-
-def given_memory(x: Tensor, array: Array) -> Memory:
-    """A tensor (T, N, ...) as the machine reads it: float, contiguous, rows padded."""
-    flat = x.flatten(2) if x.dim() > 2 else x.unsqueeze(-1)
-    flat = flat.to(torch.float32)
-    if flat.shape[-1] != array.columns:
-        flat = torch.nn.functional.pad(flat, (0, array.columns - flat.shape[-1]))
-    flat = flat.contiguous()
-    return Memory(flat, int(flat.storage_offset()), array.columns)

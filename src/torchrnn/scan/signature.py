@@ -8,8 +8,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from torchrnn.scan.operations import Unsupported
+from torchrnn.walk import modules_of
 
 PLAIN = frozenset({bool, int, float, str, type(None), tuple, FunctionType, BuiltinFunctionType, MethodType})
 """Types of attributes that a step may read, and that are compared; a change of one is another step."""
@@ -24,6 +27,24 @@ MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"training"}
 LARGE_ARRAY = 2**16
 """Bytes of an array of NumPy above which what is in it is not compared."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class Key:
+    """What a step is made of, as one key: compared by what is in it, and hashed once."""
+
+    __slots__ = ("_hash", "contents")
+
+    def __init__(self, contents: tuple[Any, ...]) -> None:
+        self.contents = contents
+        self._hash: int | None = None
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(self.contents)
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Key) and self.contents == other.contents)
 
 
 @dataclass
@@ -42,28 +63,19 @@ class Signature:
 
 
 def signature(cell: Any) -> Signature:
-    key: list[Any] = []
-    owner, hooked = None, None
+    parts = list(_parts(cell))
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    owner = modules[0] if modules else cell
+    key: list[Any] = [_attributes(cell, owner, parts)]
+    hooked = None
     tensors: list[Tensor] = []
     places: list[tuple[dict[str, Any], str]] = []
     numbers: dict[int, int] = {}
-    for part in _parts(cell):
-        attributes = part.__dict__
-        kind = type(part)
-        key.append(kind)
-        remembered = getattr(kind, "REMEMBERED", ())
-        is_module = isinstance(part, nn.Module)
-        for name, value in attributes.items():
-            if name not in remembered and not (is_module and name in MODULE_INTERNALS):
-                key.append(value if type(value) in PLAIN else _summary(value))
-        if not is_module:
-            continue
-        owner = part if owner is None else owner
-        key.append(id(part))
-        key += map(id, attributes["_modules"].values())  # one module may stand in several places
-        if part is not cell and any(attributes[hooks] for hooks in HOOKS):
-            hooked = kind.__name__
-        for held in (attributes["_parameters"], attributes["_buffers"]):
+    for part in modules:
+        own = part.__dict__
+        if part is not cell and any(map(own.__getitem__, HOOKS)):
+            hooked = type(part).__name__
+        for held in (own["_parameters"], own["_buffers"]):
             for name, tensor in held.items():
                 if tensor is None:
                     key.append(None)
@@ -74,7 +86,58 @@ def signature(cell: Any) -> Signature:
                     tensors.append(tensor)
                     places.append((held, name))
                     key += (tensor.shape, tensor.dtype, _may_have_gradient(tensor))
-    return Signature(tuple(key), cell if owner is None else owner, tensors, places, hooked)
+    return Signature(tuple(key), owner, tensors, places, hooked)
+
+
+class Seen:
+    """The attributes of one part of a cell when they were last looked at."""
+
+    def __init__(self, part: Any) -> None:
+        self._kind = type(part)
+        remembered = getattr(self._kind, "REMEMBERED", ())
+        is_module = isinstance(part, nn.Module)
+        attributes = part.__dict__
+        self._names = set(attributes)
+        compared = [n for n in attributes if n not in remembered and not (is_module and n in MODULE_INTERNALS)]
+        self._plain = [name for name in compared if type(attributes[name]) in PLAIN]
+        self._values = [attributes[name] for name in self._plain]
+        self._others = [(name, _summary(attributes[name])) for name in compared if type(attributes[name]) not in PLAIN]
+        self._inside = _identities(part)
+        self.key = self._kind, *zip(self._plain, self._values, strict=True), *self._others, *self._inside
+
+    def still_is(self, part: Any) -> bool:
+        """Whether nothing that counts has changed: the very same plain values, and others that look the same."""
+        attributes = part.__dict__
+        return (
+            type(part) is self._kind
+            and attributes.keys() == self._names
+            and all(map(is_, map(attributes.__getitem__, self._plain), self._values))
+            and all(_summary(attributes[name]) == summary for name, summary in self._others)
+            and _identities(part) == self._inside
+        )
+
+
+_seen: WeakKeyDictionary[Any, dict[type, tuple[list[Seen], Key]]] = WeakKeyDictionary()
+"""For what owns the plans of a cell, and each kind of cell around it."""
+
+
+def _attributes(cell: Any, owner: Any, parts: list[Any]) -> Key:
+    """What the parts of a cell hold beside tensors; looked at in full only when something has changed."""
+    try:
+        known = _seen.setdefault(owner, {})
+    except TypeError:  # nothing can be remembered for this cell
+        known = {}
+    seen, key = known.get(type(cell), ((), None))
+    if key is None or len(seen) != len(parts) or not all(map(Seen.still_is, seen, parts)):
+        seen = [Seen(part) for part in parts]
+        key = Key(tuple([each.key for each in seen]))
+        known[type(cell)] = seen, key
+    return key
+
+
+def _identities(part: Any) -> list[int]:
+    """A module and those that it holds: one may stand in several places."""
+    return [id(part), *map(id, part.__dict__["_modules"].values())] if isinstance(part, nn.Module) else []
 
 
 def _summary(value: Any, depth: int = 3) -> Any:
@@ -107,21 +170,13 @@ def _summary(value: Any, depth: int = 3) -> Any:
 
 def _may_have_gradient(tensor: Tensor) -> bool:
     """Whether a step is planned with the gradient of a tensor: parameters may be frozen and thawed at any time."""
-    return tensor.is_floating_point() and (isinstance(tensor, nn.Parameter) or tensor.requires_grad)
+    return tensor.requires_grad or (isinstance(tensor, nn.Parameter) and tensor.is_floating_point())
 
 
 def _parts(cell: Any) -> Iterator[Any]:
     """A cell, and the modules and cells in its attributes, each once."""
     if isinstance(cell, nn.Module):
-        seen: set[int] = set()
-        waiting = [cell]
-        while waiting:
-            module = waiting.pop()
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield module
-                inside = [part for part in module.__dict__["_modules"].values() if part is not None]
-                waiting += inside[::-1]  # so that they come in the order of `modules`
+        yield from modules_of(cell)
         return
     if not hasattr(cell, "__dict__"):
         raise Unsupported(f"the parameters of a {type(cell).__name__} cannot be found; make it a torch.nn.Module")

@@ -8,78 +8,114 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchrnn.scan.constants import flat_constant
-from torchrnn.scan.layout import Array, Ref
+from torchrnn.scan.arena import arena
+from torchrnn.scan.constants import Values, flat_constant
+from torchrnn.scan.execute import Layout
 from torchrnn.scan.multiplications import Bias, Block, Multiplication, Refs, plan_multiplications, runs
 from torchrnn.scan.operations import OPERATIONS
 from torchrnn.scan.order import in_order
 from torchrnn.scan.pieces import Piece
-from torchrnn.scan.record import Value
+from torchrnn.scan.views import Memory, View
 
 
-class Memory(NamedTuple):
-    """Where an array lies: ``row`` floats from row to row, N times as many from step to step."""
+class Step(NamedTuple):
+    """A `Multiplication` in a layout."""
 
-    tensor: Tensor
-    offset: int
-    row: int
+    factor: View | Piece
+    weight: list[list[View]]
+    """Above and beside one another."""
+    biases: list[tuple[list[View | Bias], int]] | None
+    to: int
+    width: int
 
 
 class Places:
-    """Where values lie, and what follows from that."""
+    """Where values lie in a layout, and what follows from that."""
 
-    def __init__(self, refs: Refs) -> None:
-        self.refs = refs
-        self._blocks: dict[tuple[Piece, ...], list[tuple[Ref | Piece, int]]] = {}
-        self._multiplications: dict[Piece, list[Multiplication]] = {}
+    def __init__(self, layout: Layout, refs: Refs) -> None:
+        self._layout, self._refs = layout, refs
+        self.rows = layout.T * layout.N
+        self.views = {piece: layout.view(ref, piece.width) for piece, ref in refs.items()}
+        self._blocks: dict[tuple[Piece, ...], list[View | Piece]] = {}
+        self._products: dict[Piece, list[Step]] = {}
 
-    def blocks(self, pieces: tuple[Piece, ...]) -> list[tuple[Ref | Piece, int]]:
-        """Pieces side by side, neighbours in memory as one, with their widths; what lies nowhere is alone."""
+    def blocks(self, pieces: tuple[Piece, ...]) -> list[View | Piece]:
+        """Pieces side by side, neighbours in memory as one; what lies nowhere is alone."""
         if pieces not in self._blocks:
             self._blocks[pieces] = [
-                (self.refs.get(pieces[start], pieces[start]), sum(piece.width for piece in pieces[start:stop]))
-                for start, stop in runs(pieces, self.refs)
+                self._layout.view(self._refs[pieces[start]], sum(piece.width for piece in pieces[start:stop]))
+                if pieces[start] in self._refs
+                else pieces[start]
+                for start, stop in runs(pieces, self._refs)
             ]
         return self._blocks[pieces]
 
-    def multiplications(self, linear: Piece) -> list[Multiplication]:
-        if linear not in self._multiplications:
-            as_before = Piece("before", linear.args, linear.width, (linear.detail, ()), -1)
-            self._multiplications[linear] = plan_multiplications([as_before], self.refs)
-        return self._multiplications[linear]
+    def products(self, piece: Piece) -> list[Step]:
+        """How a product, or a sum of products, is multiplied out; nothing for other pieces."""
+        if piece not in self._products:
+            terms = self._terms(piece)
+            factors = [each for term in terms for each in zip(term.args, term.detail, strict=True)]
+            factors.sort(key=lambda factor: self.views.get(factor[0], (0,))[::3])  # neighbours in memory are one
+            args, weights = tuple(arg for arg, _ in factors), tuple(weight for _, weight in factors)
+            as_before = Piece("before", args, piece.width, (weights, ()), -1)
+            self._products[piece] = self.steps(plan_multiplications([as_before], self._refs)) if terms else []
+        return self._products[piece]
+
+    def _terms(self, piece: Piece) -> list[Piece]:
+        """The products that a piece is the sum of, if it is one."""
+        terms, waiting = [], [piece]
+        while waiting:
+            term = waiting.pop()
+            if term.op == "linear" and term not in self.views:
+                terms.append(term)
+            elif term.is_pointwise("add") and term.width == piece.width and term not in self.views:
+                waiting += term.args[::-1]
+            else:
+                return []
+        return terms
+
+    def needs(self, piece: Piece) -> list[Piece]:
+        """What has to be computed before a piece."""
+        factors = [step.factor for step in self.products(piece)]
+        return [arg for arg in factors or piece.args if isinstance(arg, Piece) and arg not in self.views]
+
+    def steps(self, multiplications: Sequence[Multiplication]) -> list[Step]:
+        return [
+            Step(
+                each.factor if isinstance(each.factor, Piece) else self._layout.view(each.factor, each.depth),
+                [[self._block(block) for block in row] for row in each.blocks],
+                None if each.biases is None else [self._biases(*biases) for biases in each.biases],
+                each.to,
+                each.width,
+            )
+            for each in multiplications
+        ]
+
+    def _block(self, block: Block) -> View:
+        return self._layout.constants.views[block.weight].block(block.row, block.column, block.rows, block.columns)
+
+    def _biases(self, biases: list[Bias], width: int) -> tuple[list[View | Bias], int]:
+        return [self._layout.constants.row(*bias, width) or bias for bias in biases], width
 
 
 class Stacked:
     """The values of pieces for all steps, computed when they are asked for."""
 
-    def __init__(
-        self,
-        T: int,
-        N: int,
-        memory: dict[Array, Memory],
-        values: dict[Value, Tensor],
-        places: Places,
-    ) -> None:
-        self.T, self.N, self.memory, self.values = T, N, memory, values
-        self._places, self.refs = places, places.refs
+    def __init__(self, places: Places, memory: Memory, values: Values) -> None:
+        self._places, self.memory, self.values = places, memory, values
         self._made: dict[Piece, Tensor] = {}
-
-    def view(self, ref: Ref, width: int) -> Tensor:
-        memory = self.memory[ref.array]
-        offset = memory.offset + ref.shift * self.N * memory.row + ref.column
-        return memory.tensor.as_strided((self.T * self.N, width), (memory.row, 1), offset)
 
     def of(self, piece: Piece) -> Tensor:
         """(T * N, width), or fewer of both where it broadcasts."""
-        if piece in self.refs:
-            return self.view(self.refs[piece], piece.width)
+        if piece in self._places.views:
+            return self.memory.view(self._places.views[piece])
         if piece not in self._made:
             for each in in_order([piece], self._to_compute):
                 self._made[each] = self._compute(each)
         return self._made[piece]
 
     def _to_compute(self, piece: Piece) -> list[Piece]:
-        return [arg for arg in piece.args if arg not in self.refs and arg not in self._made]
+        return [each for each in self._places.needs(piece) if each not in self._made]
 
     def _compute(self, piece: Piece) -> Tensor:
         if piece.op == "number":
@@ -87,34 +123,35 @@ class Stacked:
         if piece.op == "constant":
             value, shape, start = piece.detail
             return flat_constant(self.values, value, shape, start, piece.width)
-        if piece.op == "linear":
-            out = torch.empty(self.T * self.N, piece.width, dtype=torch.float32)
-            self.multiply(self._places.multiplications(piece), out)
+        products = self._places.products(piece)
+        if products:
+            out = arena.empty(self._places.rows, piece.width)
+            self.multiply(products, out)
             return out
         args = [self.of(arg) for arg in piece.args]
         if piece.op == "pointwise":
             return OPERATIONS[piece.detail].compute(*args)
         assert piece.op == "reduce"
-        wide = self._joined([self._whole(arg) for arg in piece.args])
+        wide = _joined([self._whole(arg) for arg in piece.args])
         return wide.amax(1, keepdim=True) if piece.detail == "max" else wide.sum(1, keepdim=True)
 
     def _whole(self, piece: Piece) -> Tensor:
-        return self.of(piece).expand(self.T * self.N, piece.width)
-
-    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
-        return parts[0] if len(parts) == 1 else torch.cat(list(parts), 1)
-
-    def blocks(self, pieces: Sequence[Piece]) -> list[Tensor]:
-        """Pieces as matrices side by side, neighbours in memory as one."""
-        return [
-            self._whole(place) if isinstance(place, Piece) else self.view(place, width)
-            for place, width in self._places.blocks(tuple(pieces))
-        ]
+        return self.of(piece).expand(self._places.rows, piece.width)
 
     def row(self, pieces: Sequence[Piece]) -> Tensor:
-        """A whole row of pieces, (T, N, width)."""
-        joined = self._joined(self.blocks(pieces))
-        return joined.view(self.T, self.N, joined.shape[1])
+        """A whole row of pieces, (T * N, width)."""
+        return _joined([self._matrix(block) for block in self._places.blocks(tuple(pieces))])
+
+    def copy(self, pieces: Sequence[Piece], shape: Sequence[int]) -> Tensor:
+        """The same as a tensor of its own, of another shape."""
+        if len(pieces) == 1 and pieces[0] not in self._places.views and self._places.products(pieces[0]):
+            out = arena.empty(*shape)
+            self.multiply(self._places.products(pieces[0]), out.view(-1, pieces[0].width))
+            return out
+        return arena.copy(self.row(pieces).view(*shape))
+
+    def _matrix(self, block: View | Piece) -> Tensor:
+        return self._whole(block) if isinstance(block, Piece) else self.memory.view(block)
 
     def sum(self, piece: Piece) -> Tensor:
         """The sum over all steps and rows, (width,)."""
@@ -122,51 +159,52 @@ class Stacked:
 
     def outer(self, left: Sequence[Piece], right: Sequence[Piece]) -> Tensor:
         """The sum over all steps and rows of the outer products of two rows."""
-        lefts, rights = self.blocks(left), self.blocks(right)
+        lefts = [
+            self._whole(block).t() if isinstance(block, Piece) else self.memory.view(block.t())
+            for block in self._places.blocks(tuple(left))
+        ]
+        rights = [self._matrix(block) for block in self._places.blocks(tuple(right))]
         if len(lefts) == len(rights) == 1:
-            return torch.mm(lefts[0].t(), rights[0])
+            return torch.mm(lefts[0], rights[0])
         out = torch.empty(sum(p.width for p in left), sum(p.width for p in right), dtype=torch.float32)
         i = 0
         for a in lefts:
             j = 0
             for b in rights:
-                torch.mm(a.t(), b, out=out[i : i + a.shape[1], j : j + b.shape[1]])
+                torch.mm(a, b, out=out[i : i + a.shape[0], j : j + b.shape[1]])
                 j += b.shape[1]
-            i += a.shape[1]
+            i += a.shape[0]
         return out
 
-    def multiply(self, steps: list[Multiplication], out: Tensor) -> None:
-        for step in steps:
-            factor = step.factor
-            a = self.view(factor, step.depth) if isinstance(factor, Ref) else self._whole(factor)
-            weight = self._weight(step)
-            to = out[:, step.to : step.to + step.width]
-            if step.biases is None:
-                to.addmm_(a, weight)
-            elif any(biases for biases, _ in step.biases):
-                torch.addmm(self._bias(step.biases), a, weight, out=to)
+    def multiply(self, steps: list[Step], out: Tensor) -> None:
+        for factor, weights, biases, to, width in steps:
+            a, weight = self._matrix(factor), self._weight(weights)
+            part = out if width == out.shape[1] else out.narrow(1, to, width)
+            if biases is None:
+                part.addmm_(a, weight)
+            elif any(terms for terms, _ in biases):
+                torch.addmm(self._bias(biases), a, weight, out=part)
             else:
-                torch.mm(a, weight, out=to)
+                torch.mm(a, weight, out=part)
 
-    def _weight(self, step: Multiplication) -> Tensor:
-        rows = [_joined_columns([self._block(block) for block in row]) for row in step.blocks]
+    def _weight(self, blocks: list[list[View]]) -> Tensor:
+        rows = [_joined_columns([self.memory.view(block) for block in row]) for row in blocks]
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
-    def _block(self, block: Block) -> Tensor:
-        weight, row, column, rows, columns = block
-        whole = self.values[weight]
-        whole = whole.unsqueeze(1) if whole.dim() == 1 else whole
-        if whole.shape == (rows, columns):
-            return whole
-        return whole[row : row + rows, column : column + columns]
-
-    def _bias(self, ranges: list[tuple[list[Bias], int]]) -> Tensor:
+    def _bias(self, ranges: list[tuple[list[View | Bias], int]]) -> Tensor:
         """The sums of the biases of each range of columns, side by side."""
         summed = []
         for biases, width in ranges:
-            terms = [flat_constant(self.values, value, shape, start, width) for value, shape, start in biases]
+            terms = [
+                self.memory.view(bias) if isinstance(bias, View) else flat_constant(self.values, *bias, width)
+                for bias in biases
+            ]
             summed.append(sum(terms[1:], terms[0]) if terms else torch.zeros(width, dtype=torch.float32))
         return summed[0] if len(summed) == 1 else torch.cat(summed)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), 1)
 
 
 def _joined_columns(blocks: list[Tensor]) -> Tensor:

@@ -118,7 +118,7 @@ class Stepping:
         return self._memory[ref.array].as_strided((self.N, width), (columns, 1), offset)
 
     def _value(self, piece: Piece, t: int) -> Tensor:
-        refs = self.plan.forward_pass.places.refs
+        refs = self.plan.forward_pass.refs
         if piece in refs:
             return self._view(refs[piece], piece.width, t)
         if piece.op == "number":

@@ -24,10 +24,6 @@ class Structure:
     form: Any
     """`LEAF`, `EMPTY`, or the type of a node with its keys, for a dict, and the forms of what is in it."""
 
-    @property
-    def has_gaps(self) -> bool:
-        return EMPTY in _ends(self.form)
-
     def tree(self, tensors: Sequence[Any]) -> Tree:
         return tensors[0] if self.form is LEAF else _tree(self.form, iter(tensors))
 
@@ -69,5 +65,10 @@ def _tree(form: Any, leaves: Iterator[Any]) -> Tree:
     return kind(*inside) if hasattr(kind, "_fields") else kind(inside)
 
 
-def _ends(form: Any) -> list[str]:
-    return [form] if isinstance(form, str) else [end for part in form[2] for end in _ends(part)]
+def has_gaps(tree: Tree) -> bool:
+    """Whether a place of a tree is empty."""
+    if isinstance(tree, Tensor):
+        return False
+    if isinstance(tree, list | tuple):
+        return any(map(has_gaps, tree))
+    return tree is None or (isinstance(tree, dict) and any(map(has_gaps, tree.values())))

@@ -1,0 +1,48 @@
+"""Views: where a matrix lies in the memory of a call, known before that memory is there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+KEPT, TEMPORARY, FIRST_TENSOR = range(3)
+"""The sources of every call: what backward needs, what it does not, then parameters and buffers, and what is given."""
+
+
+class View(NamedTuple):
+    """A part of one of the sources of a call; the offset counts floats from where that source begins."""
+
+    source: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    def t(self) -> View:
+        return View(self.source, self.size[::-1], self.stride[::-1], self.offset)
+
+    def block(self, row: int, column: int, rows: int, columns: int) -> View:
+        """A part of a matrix; a vector is one column."""
+        down, right = (*self.stride, 1)[:2]
+        return View(self.source, (rows, columns), (down, right), self.offset + row * down + column * right)
+
+
+class Memory:
+    """The memory of one call: the tensors that views are views of."""
+
+    __slots__ = ("_starts", "sources")
+
+    def __init__(self, sources: list[Tensor]) -> None:
+        self.sources = sources
+        self._starts = [source.storage_offset() for source in sources]
+
+    def add(self, source: Tensor) -> None:
+        self.sources.append(source)
+        self._starts.append(source.storage_offset())
+
+    def view(self, view: View) -> Tensor:
+        source, size, stride, offset = view
+        return self.sources[source].as_strided(size, stride, self._starts[source] + offset)
+
+    def addresses(self) -> list[int]:
+        return [source.data_ptr() for source in self.sources]
