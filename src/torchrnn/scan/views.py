@@ -33,8 +33,9 @@ class Memory:
         self.sources = sources
 
     def view(self, view: View) -> Tensor:
-        source = self.sources[view[0]]
-        return source.as_strided(view[1], view[2], source.storage_offset() + view[3])
+        source, size, stride, offset = view
+        whole = self.sources[source]
+        return whole.as_strided(size, stride, whole.storage_offset() + offset)
 
     def addresses(self) -> list[int]:
         return [source.data_ptr() for source in self.sources]
