@@ -8,10 +8,12 @@ from torch import nn
 def modules_of(module: nn.Module) -> list[nn.Module]:
     """A module and all inside, each once, in the order of ``module.modules()``, which takes several times as long."""
     found: dict[nn.Module, None] = {}
-    waiting: list[nn.Module | None] = [module]
-    while waiting:
-        each = waiting.pop()
-        if each is not None and each not in found:
-            found[each] = None
-            waiting += reversed(each._modules.values())
+    _find(module, found)
     return list(found)
+
+
+def _find(module: nn.Module, found: dict[nn.Module, None]) -> None:
+    found[module] = None
+    for inside in module._modules.values():
+        if inside is not None and inside not in found:
+            _find(inside, found)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
 
-def apart(grads: Sequence[Tensor | None], others: Iterable[Tensor]) -> list[Tensor | None]:
+def apart(grads: Sequence[Tensor | None], others: Sequence[Tensor]) -> list[Tensor | None]:
     """``grads``, as copies where they lie in memory that an earlier one or one of ``others`` lies in."""
     own = list(grads)
-    places = [(*_place(tensor), -1) for tensor in others]
-    places += [(*_place(grad), i) for i, grad in enumerate(own) if grad is not None]
-    places.sort()
+    there = {i: each for i, each in enumerate([*own, *others]) if each is not None}
+    places = sorted([(each.data_ptr(), -(i >= len(own)), _size(each), i) for i, each in there.items()])
     end = 0
-    for start, stop, i in places:
-        grad = own[i] if i >= 0 else None
-        if grad is not None and start < end:
-            own[i] = grad.clone()
-        end = max(end, stop)
+    for start, _, size, i in places:
+        if start < end and i < len(own):
+            own[i] = there[i].clone()
+        end = max(end, start + size)
     return own
 
 
-def _place(tensor: Tensor) -> tuple[int, int]:
-    start = tensor.data_ptr()
+def _size(tensor: Tensor) -> int:
+    """The bytes from the first to the last of its numbers."""
     if tensor.is_contiguous():
-        return start, start + 4 * tensor.numel()
+        return tensor.nbytes
     steps = zip(tensor.shape, tensor.stride(), strict=True)
-    return start, start + 4 * (1 + sum((n - 1) * stride for n, stride in steps))
+    return tensor.element_size() * (1 + sum((n - 1) * stride for n, stride in steps))

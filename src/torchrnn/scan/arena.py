@@ -27,6 +27,7 @@ class Arena:
 
     def __init__(self) -> None:
         self._spare: list[np.ndarray] = []
+        self._lent: dict[int, tuple[weakref.ref[np.ndarray], np.ndarray]] = {}
         self._in_use = self._most_in_use = 0
         self._lock = threading.RLock()  # a collection of garbage may give memory back in the middle of a call
 
@@ -36,11 +37,12 @@ class Arena:
         if n < SMALL:
             return torch.empty(shape, dtype=torch.float32)
         block = self._take(n)
+        memory = block[:n].reshape(shape)
+        loan = weakref.ref(memory, self._give_back)
         with self._lock:
+            self._lent[id(loan)] = loan, block
             self._in_use += len(block)
             self._most_in_use = max(self._most_in_use, self._in_use)
-        memory = block[:n].reshape(shape)
-        weakref.finalize(memory, self._give_back, block).atexit = False
         return torch.from_numpy(memory)
 
     def copy(self, tensor: Tensor) -> Tensor:
@@ -60,8 +62,9 @@ class Arena:
         start = -(fresh.ctypes.data // 4) % CACHE_LINE
         return fresh[start : start + n]
 
-    def _give_back(self, block: np.ndarray) -> None:
+    def _give_back(self, loan: weakref.ref[np.ndarray]) -> None:
         with self._lock:
+            _, block = self._lent.pop(id(loan))
             self._in_use -= len(block)
             self._spare.append(block)
             while sum(map(len, self._spare)) > max(ALWAYS_SPARE, self._most_in_use):

@@ -50,12 +50,13 @@ class Carried:
         return result
 
 
-def put(memory: Memory, slots: Sequence[Sequence[View]], states: Sequence[Tensor | None]) -> None:
+def put(layout: Layout, memory: Memory, slots: Sequence[Sequence[View]], states: Sequence[Tensor | None]) -> None:
     """Write states where they belong; ``None`` is zero."""
     for parts, state in zip(slots, states, strict=True):
         if state is None:
             for part in parts:
-                memory.view(part).zero_()
+                if not layout.is_cleared(part):
+                    memory.view(part).zero_()
             continue
         flat = state if state.dim() == 2 else state.reshape(state.shape[0], -1)
         column = 0

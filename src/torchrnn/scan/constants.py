@@ -21,6 +21,9 @@ class Replay:
     def __init__(self, calls: Sequence[Call]) -> None:
         self._makers = {result: call for call in calls for result in call.made()}
 
+    def calls(self) -> Iterable[Call]:
+        return dict.fromkeys(self._makers.values())
+
     def needed(self, wanted: Iterable[Value]) -> list[Call]:
         """The calls that ``wanted`` comes from, in order."""
         return in_order(self._makers_of(wanted), lambda call: self._makers_of(call.operands()))
@@ -62,7 +65,6 @@ class Constants:
 
     def __init__(self, calls: Iterable[Call], of: Sequence[Value], tensors: Sequence[Tensor]) -> None:
         values = dict(zip(of, tensors, strict=True))
-        self.of = of
         self.views = {
             value: View(FIRST_TENSOR + i, tuple(tensor.shape), tensor.stride(), 0)
             for i, (value, tensor) in enumerate(values.items())
@@ -106,14 +108,14 @@ def _lies_in(part: Tensor, whole: Tensor) -> bool:
 class Values(dict[Value, Tensor]):
     """What is made of the parameters of one call; views of them when they are asked for."""
 
-    def __init__(self, constants: Constants, tensors: Sequence[Tensor], memory: Memory) -> None:
-        super().__init__(zip(constants.of, tensors, strict=True))
+    def __init__(self, constants: Constants, memory: Memory) -> None:
+        super().__init__()
         self._views, self._memory = constants.views, memory
         for call, made in constants.computed:
             run_calls([call], self)
             for value in made:
                 self[value] = self[value].contiguous()
-                memory.add(self[value])
+                memory.sources.append(self[value])
 
     def __missing__(self, value: Value) -> Tensor:
         self[value] = tensor = self._memory.view(self._views[value])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -53,9 +55,12 @@ class Executor:
         self, program: Program, own: list[Array], kept: set[Array], given: dict[Array, int], backwards: bool
     ) -> None:
         self.program, self.backwards = program, backwards
-        own = [a for a in dict.fromkeys([*own, *program.arrays]) if a.kind in ("stack", "ring", "sum")]
-        self.kept = [array for array in own if array in kept]
-        self.temporary = [array for array in own if array not in kept]
+        all_own = [a for a in dict.fromkeys([*own, *program.arrays]) if a.kind in ("stack", "ring", "sum")]
+        self.kept = [array for array in all_own if array in kept]
+        temporary = [array for array in all_own if array not in kept]
+        self.cleared = [array for array in temporary if array.kind == "sum" or (array.kind == "ring" and array in own)]
+        """What begins from zero, as sums and gradients of states mostly do."""
+        self.temporary = list(dict.fromkeys([*self.cleared, *temporary]))
         self.native = NativeProgram(program.code, len(program.buffers), len(program.weights))
         for number, ref in enumerate(program.buffers):
             if (
@@ -98,19 +103,17 @@ class Layout:
     def __init__(self, executor: Executor, T: int, N: int, constants: Constants, kept_at: Mapping[Array, int]) -> None:
         self.T, self.N, self.constants = T, N, constants
         self.grid = choose_grid(N, executor.native.workspace(1))
+        self.threads = self.grid[0] * self.grid[1]
         self._places = {array: (KEPT, at, array.columns) for array, at in kept_at.items()}
         for i, (array, row) in enumerate(executor.given):
             self._places[array] = constants.n_sources + i, 0, row
         self._given_rows = [row for _, row in executor.given]
-        end = 0
-        self.sums: View | None = None
-        """What the loop sums, each of the threads by itself."""
-        threads = self.grid[0] * self.grid[1]
+        end = self._cleared = 0
         for array in executor.temporary:
             self._places[array] = TEMPORARY, end, array.columns
-            if array.kind == "sum":
-                self.sums = self._matrix(Ref(array), threads, array.columns)
-            end += _size(array, T, N, threads)
+            end += _size(array, T, N, self.threads)
+            if array in executor.cleared:
+                self._cleared = end
         self._kept_size = executor.kept_size(T, N)
         self._temporary_size = end + padded(executor.native.workspace(self.grid[1])) + PADDING
         self._table = Table(executor, self, workspace_at=end)
@@ -134,6 +137,15 @@ class Layout:
         """A part of a state as it lies after ``step`` steps, (N, width)."""
         return self._matrix(Ref(array), self.N, width, (step & 1 if array.kind == "ring" else step) * self.N)
 
+    def sum_view(self, ref: Ref, width: int) -> View:
+        """What the loop sums: (width,), or for several groups of rows the sums of each, (groups, width)."""
+        sums = self._matrix(ref, self.threads, width)
+        return sums if self.threads > 1 else View(sums.source, (width,), (1,), sums.offset)
+
+    def is_cleared(self, view: View) -> bool:
+        """Whether a call begins with zeros there."""
+        return view.source == TEMPORARY and view.offset < self._cleared
+
     # ------------------------------------------------------------------ a call
 
     def memory(
@@ -148,11 +160,10 @@ class Layout:
         memory = Memory([kept, temporary, *tensors])
         if is_cleared:
             temporary.zero_()
-        elif self.sums is not None:
-            memory.view(self.sums).zero_()
-        values = Values(self.constants, tensors, memory)
-        for tensor, row in zip(given, self._given_rows, strict=True):
-            memory.add(given_memory(tensor, row))
+        elif self._cleared:
+            ctypes.memset(temporary.data_ptr(), 0, 4 * self._cleared)
+        values = Values(self.constants, memory)
+        memory.sources += [given_memory(tensor, row) for tensor, row in zip(given, self._given_rows, strict=True)]
         return memory, values
 
     def run(self, memory: Memory, values: Values) -> None:
@@ -167,7 +178,7 @@ def _size(array: Array, T: int, N: int, threads: int = 1) -> int:
 class Table:
     """What the machine is given for a layout, as one row of numbers: its buffers, its weights and a `Run`.
 
-    A call copies it and adds the addresses of its memory.
+    A call adds the addresses of its memory.
     """
 
     def __init__(self, executor: Executor, layout: Layout, workspace_at: int) -> None:
@@ -186,31 +197,38 @@ class Table:
                 rows[array] = first_row + len(self._rows), 0
                 self._rows.append(array.detail)
 
+        nowhere = first_row + len(self._rows)  # the last of the addresses, which is zero
         numbers: list[int] = []
-        pointers: list[tuple[int, int]] = []
+        sources: list[int] = []
 
         def point(source: int, floats: int) -> None:
-            pointers.append((len(numbers), source))
             numbers.append(4 * floats)
+            sources.append(source)
+
+        def state(*others: int) -> None:
+            numbers.extend(others)
+            sources.extend([nowhere] * len(others))
 
         for ref in program.buffers:
             if ref.array.kind == "number":
-                numbers += executor.numbers[ref.array].data_ptr(), 0, 0, 0, 0, 0
+                state(executor.numbers[ref.array].data_ptr(), 0, 0, 0, 0, 0)
             elif ref.array.kind == "constant":
                 point(*rows[ref.array])
-                numbers += 0, 0, 0, 0, 0
+                state(0, 0, 0, 0, 0)
             else:
                 source, offset, row = layout.place(ref)
                 point(source, offset)
-                in_time = layout.N * row, row, 0, ref.shift, int(ref.array.kind == "ring")
-                numbers += (0, 0, row, 0, 0) if ref.array.kind == "sum" else in_time
-        weights_at = 8 * len(numbers)
+                if ref.array.kind == "sum":
+                    state(0, 0, row, 0, 0)
+                else:
+                    state(layout.N * row, row, 0, ref.shift, int(ref.array.kind == "ring"))
+        self._weights_at = len(numbers)
         for value, first, column in program.weights:
             view = constants.views[value]
             down, right = (*view.stride, 1)[:2]
             point(view.source, view.offset + first * down + column * right)
-            numbers += down, right
-        self._run_at = 8 * len(numbers)
+            state(down, right)
+        self._run_at = len(numbers)
         run = Run(
             program=executor.native.handle,
             steps=layout.T,
@@ -219,27 +237,21 @@ class Table:
             row_groups=layout.grid[0],
             column_groups=layout.grid[1],
         )
-        numbers += np.frombuffer(bytes(run), dtype=np.int64).tolist()
-        itself = first_row + len(self._rows)
+        state(*np.frombuffer(bytes(run), dtype=np.int64).tolist())
         fields = [name for name, *_ in Run._fields_]
-        for name, source, at in (
-            ("buffers", itself, 0),
-            ("weights", itself, weights_at),
-            ("workspace", TEMPORARY, 4 * workspace_at),
-        ):
-            position = self._run_at // 8 + fields.index(name)
-            numbers[position] = at
-            pointers.append((position, source))
-        self._template = np.asarray(numbers, dtype=np.int64)
-        self._positions, self._sources = np.asarray(pointers, dtype=np.int64).T.copy()
+        workspace = self._run_at + fields.index("workspace")
+        numbers[workspace], sources[workspace] = 4 * workspace_at, TEMPORARY
+        self._buffers_field, self._weights_field = (self._run_at + fields.index(n) for n in ("buffers", "weights"))
+        self._numbers, self._sources = np.asarray(numbers, dtype=np.int64), np.asarray(sources)
 
     def run(self, memory: Memory, values: Values) -> None:
         rows = [self._row(values, *row) for row in self._rows]
-        numbers = self._template.copy()
-        itself = numbers.ctypes.data
-        addresses = [*memory.addresses(), *[row.data_ptr() for row in rows], itself]
-        numbers[self._positions] += np.asarray(addresses, dtype=np.int64)[self._sources]
-        self._native.run(itself + self._run_at)
+        addresses = np.array([*memory.addresses(), *[row.data_ptr() for row in rows], 0], dtype=np.int64)
+        numbers = self._numbers + addresses.take(self._sources)
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(numbers.data))
+        numbers[self._buffers_field] = begin
+        numbers[self._weights_field] = begin + 8 * self._weights_at
+        self._native.run(begin + 8 * self._run_at)
 
     def _row(self, values: Values, detail: Bias, width: int) -> Tensor:
         """A row of a constant, as long as the machine may read."""
@@ -251,8 +263,7 @@ class Table:
 
 def given_memory(x: Tensor, row: int) -> Tensor:
     """A tensor (T, N, ...) as the machine reads it: floats, ``row`` of them for each row."""
-    T, N = x.shape[:2]
-    x = x.to(torch.float32)
-    if x.numel() != T * N * row:
-        x = torch.nn.functional.pad(x.reshape(T, N, -1), (0, row - x.numel() // (T * N)))
-    return x.contiguous()
+    T, N, *shape = x.shape
+    if prod(shape) != row:
+        x = torch.nn.functional.pad(x.reshape(T, N, -1), (0, row - prod(shape)))
+    return x.to(torch.float32).contiguous() if x.dtype != torch.float32 else x.contiguous()

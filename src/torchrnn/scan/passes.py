@@ -64,7 +64,7 @@ class LaidOut:
         self._before = [
             (layout.view(Ref(array), array.columns), self._leaves.steps(steps)) for array, steps in own.before
         ]
-        self._sums = own.program.sums
+        self._sums = {piece: layout.sum_view(ref, piece.width) for piece, ref in own.program.sums.items()}
 
     def run(
         self,
@@ -76,7 +76,7 @@ class LaidOut:
     ) -> Stacked:
         """All steps; what the loop left behind, and what follows from that."""
         memory, values = self.layout.memory(given, tensors, kept, is_cleared)
-        put(memory, self._first, states)
+        put(self.layout, memory, self._first, states)
         if self._before:
             before = Stacked(self._leaves, memory, values)
             for view, steps in self._before:
@@ -86,7 +86,6 @@ class LaidOut:
 
     def sums(self, memory: Memory) -> dict[Piece, Tensor]:
         """What the loop summed, each of the threads by itself."""
-        if self.layout.sums is None:
-            return {}
-        total = memory.view(self.layout.sums).sum(0)
-        return {piece: total.narrow(0, ref.column, piece.width) for piece, ref in self._sums.items()}
+        if self.layout.threads == 1:
+            return {piece: memory.view(view).clone() for piece, view in self._sums.items()}
+        return {piece: memory.view(view).sum(0) for piece, view in self._sums.items()}

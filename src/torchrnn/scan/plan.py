@@ -213,7 +213,8 @@ class Plan:
         done = run.run(xs, tensors, states, is_cleared=is_cleared)
         # Copies: what users do to an output in place must not change what is kept.
         outputs = [
-            done.copy(row, (T, N, *shape)) for row, shape in zip(self.outputs, self.trace.output_shapes, strict=True)
+            done.copy(tuple(row), (T, N, *shape))
+            for row, shape in zip(self.outputs, self.trace.output_shapes, strict=True)
         ]
         final = [get(done.memory, parts, shape) for parts, shape in zip(run.last, self.trace.state_shapes, strict=True)]
         return Finished(outputs, final, done.memory.sources[KEPT])
@@ -248,7 +249,7 @@ class Plan:
         done = run.run(given, tensors, grad_final, kept)
         n_x, n_s = len(xs), len(self.s_rows)
         grads: list[Tensor | None] = [
-            done.row(pieces).reshape(x.shape) if pieces and is_wanted else None
+            done.row(tuple(pieces)).view(x.shape) if pieces and is_wanted else None
             for pieces, x, is_wanted in zip(self.grad_inputs, xs, wanted, strict=False)
         ]
         grads += [

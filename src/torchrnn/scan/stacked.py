@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,7 @@ class Places:
         self.rows = layout.T * layout.N
         self.views = {piece: layout.view(ref, piece.width) for piece, ref in refs.items()}
         self._blocks: dict[tuple[Piece, ...], list[View | Piece]] = {}
+        self._shaped: dict[tuple[Piece, ...], View | None] = {}
         self._products: dict[Piece, list[Step]] = {}
 
     def blocks(self, pieces: tuple[Piece, ...]) -> list[View | Piece]:
@@ -49,6 +51,18 @@ class Places:
                 for start, stop in runs(pieces, self._refs)
             ]
         return self._blocks[pieces]
+
+    def shaped(self, pieces: tuple[Piece, ...], shape: tuple[int, ...]) -> View | None:
+        """A row (T, N, ...), where it lies in one place."""
+        if pieces not in self._shaped:
+            first, *others = self.blocks(pieces)
+            if others or isinstance(first, Piece):
+                self._shaped[pieces] = None
+            else:
+                inner = [prod(shape[i + 1 :]) for i in range(2, len(shape))]
+                stride = (shape[1] * first.stride[0], first.stride[0], *inner)
+                self._shaped[pieces] = View(first.source, shape, stride, first.offset)
+        return self._shaped[pieces]
 
     def products(self, piece: Piece) -> list[Step]:
         """How a product, or a sum of products, is multiplied out; nothing for other pieces."""
@@ -136,19 +150,22 @@ class Stacked:
         return wide.amax(1, keepdim=True) if piece.detail == "max" else wide.sum(1, keepdim=True)
 
     def _whole(self, piece: Piece) -> Tensor:
-        return self.of(piece).expand(self._places.rows, piece.width)
+        made = self.of(piece)
+        whole = self._places.rows, piece.width
+        return made if made.shape == whole else made.expand(whole)
 
-    def row(self, pieces: Sequence[Piece]) -> Tensor:
+    def row(self, pieces: tuple[Piece, ...]) -> Tensor:
         """A whole row of pieces, (T * N, width)."""
-        return _joined([self._matrix(block) for block in self._places.blocks(tuple(pieces))])
+        return _joined([self._matrix(block) for block in self._places.blocks(pieces)])
 
-    def copy(self, pieces: Sequence[Piece], shape: Sequence[int]) -> Tensor:
+    def copy(self, pieces: tuple[Piece, ...], shape: tuple[int, ...]) -> Tensor:
         """The same as a tensor of its own, of another shape."""
         if len(pieces) == 1 and pieces[0] not in self._places.views and self._places.products(pieces[0]):
             out = arena.empty(*shape)
             self.multiply(self._places.products(pieces[0]), out.view(-1, pieces[0].width))
             return out
-        return arena.copy(self.row(pieces).view(*shape))
+        view = self._places.shaped(pieces, shape)
+        return arena.copy(self.row(pieces).view(*shape) if view is None else self.memory.view(view))
 
     def _matrix(self, block: View | Piece) -> Tensor:
         return self._whole(block) if isinstance(block, Piece) else self.memory.view(block)
@@ -157,23 +174,19 @@ class Stacked:
         """The sum over all steps and rows, (width,)."""
         return self._whole(piece).sum(0)
 
-    def outer(self, left: Sequence[Piece], right: Sequence[Piece]) -> Tensor:
+    def outer(self, left: tuple[Piece, ...], right: tuple[Piece, ...]) -> Tensor:
         """The sum over all steps and rows of the outer products of two rows."""
-        lefts = [
-            self._whole(block).t() if isinstance(block, Piece) else self.memory.view(block.t())
-            for block in self._places.blocks(tuple(left))
-        ]
-        rights = [self._matrix(block) for block in self._places.blocks(tuple(right))]
+        lefts, rights = ([self._matrix(block) for block in self._places.blocks(side)] for side in (left, right))
         if len(lefts) == len(rights) == 1:
-            return torch.mm(lefts[0], rights[0])
+            return torch.mm(lefts[0].t(), rights[0])
         out = torch.empty(sum(p.width for p in left), sum(p.width for p in right), dtype=torch.float32)
         i = 0
         for a in lefts:
             j = 0
             for b in rights:
-                torch.mm(a, b, out=out[i : i + a.shape[0], j : j + b.shape[1]])
+                torch.mm(a.t(), b, out=out[i : i + a.shape[1], j : j + b.shape[1]])
                 j += b.shape[1]
-            i += a.shape[0]
+            i += a.shape[1]
         return out
 
     def multiply(self, steps: list[Step], out: Tensor) -> None:

@@ -18,9 +18,6 @@ class View(NamedTuple):
     stride: tuple[int, ...]
     offset: int
 
-    def t(self) -> View:
-        return View(self.source, self.size[::-1], self.stride[::-1], self.offset)
-
     def block(self, row: int, column: int, rows: int, columns: int) -> View:
         """A part of a matrix; a vector is one column."""
         down, right = (*self.stride, 1)[:2]
@@ -30,19 +27,15 @@ class View(NamedTuple):
 class Memory:
     """The memory of one call: the tensors that views are views of."""
 
-    __slots__ = ("_starts", "sources")
+    __slots__ = ("sources",)
 
     def __init__(self, sources: list[Tensor]) -> None:
         self.sources = sources
-        self._starts = [source.storage_offset() for source in sources]
-
-    def add(self, source: Tensor) -> None:
-        self.sources.append(source)
-        self._starts.append(source.storage_offset())
 
     def view(self, view: View) -> Tensor:
         source, size, stride, offset = view
-        return self.sources[source].as_strided(size, stride, self._starts[source] + offset)
+        whole = self.sources[source]
+        return whole.as_strided(size, stride, whole.storage_offset() + offset)
 
     def addresses(self) -> list[int]:
         return [source.data_ptr() for source in self.sources]
