@@ -49,29 +49,29 @@ class Table:
             numbers.append(4 * floats)
             sources.append(source)
 
-        def state(*others: int) -> None:
+        def plain(*others: int) -> None:
             numbers.extend(others)
             sources.extend([nowhere] * len(others))
 
         for ref in program.buffers:
             if ref.array.kind == "number":
-                state(executor.numbers[ref.array].data_ptr(), 0, 0, 0, 0, 0)
+                plain(executor.numbers[ref.array].data_ptr(), 0, 0, 0, 0, 0)
             elif ref.array.kind == "constant":
                 point(*rows[ref.array])
-                state(0, 0, 0, 0, 0)
+                plain(0, 0, 0, 0, 0)
             else:
                 source, offset, row = layout.place(ref)
                 point(source, offset)
                 if ref.array.kind == "sum":
-                    state(0, 0, row, 0, 0)
+                    plain(0, 0, row, 0, 0)
                 else:
-                    state(layout.N * row, row, 0, ref.shift, int(ref.array.kind == "ring"))
+                    plain(layout.N * row, row, 0, ref.shift, int(ref.array.kind == "ring"))
         self._weights_at = len(numbers)
         for value, first, column in program.weights:
             view = constants.views[value]
             down, right = (*view.stride, 1)[:2]
             point(view.source, view.offset + first * down + column * right)
-            state(down, right)
+            plain(down, right)
         self._run_at = len(numbers)
         run = Run(
             program=executor.native.handle,
@@ -81,7 +81,7 @@ class Table:
             row_groups=layout.grid[0],
             column_groups=layout.grid[1],
         )
-        state(*np.frombuffer(bytes(run), dtype=np.int64).tolist())
+        plain(*np.frombuffer(bytes(run), dtype=np.int64).tolist())
         fields = [name for name, *_ in Run._fields_]
         workspace = self._run_at + fields.index("workspace")
         numbers[workspace], sources[workspace] = 4 * workspace_at, TEMPORARY
