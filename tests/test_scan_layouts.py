@@ -151,3 +151,35 @@ def test_one_attribute_for_another_is_a_change() -> None:
     with use("reference"):
         torch.testing.assert_close(second, scan(cell, x, torch.zeros(3, D))[0])
     assert not torch.equal(first, second)
+
+
+class Doubled(nn.Module):
+    """Products that are added up again and again, and one row in two shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out, self.inner = nn.Linear(H, H), nn.Linear(D, H)
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x), H)
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        h = torch.tanh(self.inner(x) + 0.5 * h)
+        y = self.out(h) + self.out(h * h)
+        for _ in range(40):
+            y = 0.5 * (y + y)
+        z = self.out(h)
+        for _ in range(40):
+            z = z + z
+        return (h, h.view(-1, 4, H // 4), y, z * 2.0**-40), h
+
+
+def test_sums_of_sums_and_one_row_in_two_shapes() -> None:
+    cell, x = Doubled(), torch.randn(4, 3, D)
+    found = []
+    for engine in ("native", "reference"):
+        with use(engine):
+            ys, _ = scan(cell, x, cell.initial_state(x[0]))
+        found.append([*ys, *torch.autograd.grad(sum(y.sum() for y in ys), list(cell.parameters()))])
+    for got, expected in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)

@@ -193,7 +193,7 @@ class Plan:
 
     def constants(self, tensors: Sequence[Tensor]) -> Constants:
         """What is made of parameters alone, for parameters that lie in memory as these do."""
-        strides = tuple([tensor.stride() for tensor in tensors])
+        strides = tuple(map(Tensor.stride, tensors))
         found = self._constants.get(strides)
         if found is None:
             if len(self._constants) >= MOST_LAYOUTS:

@@ -38,7 +38,7 @@ class Places:
         self.rows = layout.T * layout.N
         self.views = {piece: layout.view(ref, piece.width) for piece, ref in refs.items()}
         self._blocks: dict[tuple[Piece, ...], list[View | Piece]] = {}
-        self._shaped: dict[tuple[Piece, ...], View | None] = {}
+        self._shaped: dict[tuple[tuple[Piece, ...], tuple[int, ...]], View | None] = {}
         self._products: dict[Piece, list[Step]] = {}
 
     def blocks(self, pieces: tuple[Piece, ...]) -> list[View | Piece]:
@@ -54,15 +54,16 @@ class Places:
 
     def shaped(self, pieces: tuple[Piece, ...], shape: tuple[int, ...]) -> View | None:
         """A row (T, N, ...), where it lies in one place."""
-        if pieces not in self._shaped:
+        key = pieces, shape
+        if key not in self._shaped:
             first, *others = self.blocks(pieces)
             if others or isinstance(first, Piece):
-                self._shaped[pieces] = None
+                self._shaped[key] = None
             else:
                 inner = [prod(shape[i + 1 :]) for i in range(2, len(shape))]
                 stride = (shape[1] * first.stride[0], first.stride[0], *inner)
-                self._shaped[pieces] = View(first.source, shape, stride, first.offset)
-        return self._shaped[pieces]
+                self._shaped[key] = View(first.source, shape, stride, first.offset)
+        return self._shaped[key]
 
     def products(self, piece: Piece) -> list[Step]:
         """How a product, or a sum of products, is multiplied out; nothing for other pieces."""
@@ -76,13 +77,17 @@ class Places:
         return self._products[piece]
 
     def _terms(self, piece: Piece) -> list[Piece]:
-        """The products that a piece is the sum of, if it is one."""
+        """The products that a piece is the sum of, each once, if it is one."""
         terms, waiting = [], [piece]
+        seen: set[Piece] = set()
         while waiting:
             term = waiting.pop()
-            if term.op == "linear" and term not in self.views:
+            if term in self.views or term in seen:
+                return []
+            seen.add(term)
+            if term.op == "linear":
                 terms.append(term)
-            elif term.is_pointwise("add") and term.width == piece.width and term not in self.views:
+            elif term.is_pointwise("add") and term.width == piece.width:
                 waiting += term.args[::-1]
             else:
                 return []
@@ -201,6 +206,8 @@ class Stacked:
                 torch.mm(a, weight, out=part)
 
     def _weight(self, blocks: list[list[View]]) -> Tensor:
+        if len(blocks) == len(blocks[0]) == 1:
+            return self.memory.view(blocks[0][0])
         rows = [_joined_columns([self.memory.view(block) for block in row]) for row in blocks]
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 

@@ -38,4 +38,4 @@ class Memory:
         return whole.as_strided(size, stride, whole.storage_offset() + offset)
 
     def addresses(self) -> list[int]:
-        return [source.data_ptr() for source in self.sources]
+        return list(map(Tensor.data_ptr, self.sources))
