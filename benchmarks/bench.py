@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import platform
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -130,12 +131,14 @@ def jax_contestants(N: int, T: int, D: int, H: int) -> dict[str, Run]:
 
 
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every round; the first round warms up."""
+    """Milliseconds of every round; the first round warms up. Each round has an order of its own: what a contestant
+    finds in the caches depends on the one before it."""
     times: dict[str, list[float]] = {name: [] for name in runs}
+    order = random.Random(0)
     for round_number in range(rounds + 1):
-        for name, run in runs.items():
+        for name in order.sample(list(runs), len(runs)):
             start = time.perf_counter()
-            run()
+            runs[name]()
             if round_number:
                 times[name].append(1e3 * (time.perf_counter() - start))
     return times
