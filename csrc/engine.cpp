@@ -137,7 +137,7 @@ class Worker {
                       begins ? run.buffers[out.initial].row_stride : 0};
       }
       if (q + TILE_VECTORS < columns.size()) fetch_initial(product, &columns[q + TILE_VECTORS], (int)std::min<size_t>(TILE_VECTORS, columns.size() - q - TILE_VECTORS));
-      multiply_tile(weights, inputs, n_inputs, first, last, targets, n);
+      multiply_tile(weights, product.depth, inputs, n_inputs, first, last, targets, n);
       weights += n * product.depth * LANES;
     }
   }

@@ -12,6 +12,7 @@
 constexpr int TILE_VECTORS = LANES == 16 ? 3 : 2;
 constexpr int TILE_ROWS = LANES == 16 ? 8 : 6;
 constexpr int AHEAD = 12;  // rows of weights that are fetched ahead of their use: the L2 cache is slower than the sums
+constexpr int LINE = 16;   // floats that memory comes in
 
 struct Weight {
   const float* at;
@@ -141,9 +142,11 @@ struct Target {
   int64_t initial_stride;
 };
 
-// ROWS rows times one tile of VECTORS columns, all sums in registers.
+// ROWS rows times one tile of VECTORS columns, all sums in registers. At the same time a line of memory from `later` on
+// is fetched into the L2 cache for each row of the weights.
 template <int ROWS, int VECTORS>
-static void multiply_block(const float* weights, const Rows* inputs, int n_inputs, int64_t row, const Target* targets) {
+static void multiply_block(const float* weights, const Rows* inputs, int n_inputs, int64_t row, const Target* targets,
+                           const float* later) {
   constexpr int CHAINS = ROWS == 1 ? 2 : 1;  // with one row the latency of the sums is the limit
   Vector sums[CHAINS][ROWS][VECTORS];
   for (int v = 0; v < VECTORS; v++)
@@ -159,6 +162,8 @@ static void multiply_block(const float* weights, const Rows* inputs, int n_input
       for (int chain = 0; chain < CHAINS; chain++, weights += VECTORS * LANES) {
         Vector w[VECTORS];
         for (int v = 0; v < VECTORS; v++) __builtin_prefetch(weights + (AHEAD * VECTORS + v) * LANES);
+        __builtin_prefetch(later, 0, 2);
+        later += LINE;
         for (int v = 0; v < VECTORS; v++) w[v] = load(weights + v * LANES);
         for (int m = 0; m < ROWS; m++) {
           Vector x = splat(a[m * stride + k + chain]);
@@ -174,18 +179,20 @@ static void multiply_block(const float* weights, const Rows* inputs, int n_input
       store(targets[v].at + (row + m) * targets[v].stride, CHAINS > 1 ? sums[0][m][v] + sums[CHAINS - 1][m][v] : sums[0][m][v]);
 }
 
-typedef void (*Block)(const float*, const Rows*, int, int64_t, const Target*);
+typedef void (*Block)(const float*, const Rows*, int, int64_t, const Target*, const float*);
 #define BLOCKS(ROWS) {multiply_block<ROWS, 1>, multiply_block<ROWS, 2>, multiply_block<ROWS, TILE_VECTORS>}
 static const Block MULTIPLY[8][3] = {BLOCKS(1), BLOCKS(2), BLOCKS(3), BLOCKS(4), BLOCKS(5), BLOCKS(6), BLOCKS(7), BLOCKS(8)};
 #undef BLOCKS
 
-// Rows [first, last) times one tile, in blocks of rows that are as equal as can be: 25 rows are 5 times 5.
-static inline void multiply_tile(const float* weights, const Rows* inputs, int n_inputs, int64_t first, int64_t last,
-                                 const Target* targets, int vectors) {
-  int64_t rows = last - first, blocks = (rows + TILE_ROWS - 1) / TILE_ROWS;
+// Rows [first, last) times one tile of `depth` rows, in blocks of rows that are as equal as can be: 25 rows are 7, 6, 6
+// and 6. The first blocks fetch the tile that lies behind this one.
+static inline void multiply_tile(const float* weights, int64_t depth, const Rows* inputs, int n_inputs, int64_t first,
+                                 int64_t last, const Target* targets, int vectors) {
+  const int64_t rows = last - first, blocks = (rows + TILE_ROWS - 1) / TILE_ROWS;
   for (int64_t b = 0, row = first; b < blocks; b++) {
-    int64_t n = rows / blocks + (b < rows % blocks);
-    MULTIPLY[n - 1][vectors - 1](weights, inputs, n_inputs, row, targets);
+    const int64_t n = rows / blocks + (b < rows % blocks);
+    const float* later = weights + (b * LINE < vectors * LANES ? vectors * LANES + b * LINE : 0) * depth;
+    MULTIPLY[n - 1][vectors - 1](weights, inputs, n_inputs, row, targets, later);
     row += n;
   }
 }

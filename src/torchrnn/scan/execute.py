@@ -16,8 +16,8 @@ from torchrnn.scan.native import NativeProgram
 from torchrnn.scan.table import Table
 from torchrnn.scan.views import KEPT, TEMPORARY, Memory, View
 
-CACHE_FOR_WEIGHTS = 1.3 * 2**20
-"""Bytes of packed weights that every core may hold for itself."""
+CACHE_OF_A_CORE, CACHE_OF_ALL = 1.3 * 2**20, 20 * 2**20
+"""Bytes of packed weights that every core holds for itself, or reads anew at each step."""
 SMALL = 20_000
 """Multiplications a step below which one thread is faster than waiting for others."""
 
@@ -26,11 +26,12 @@ Grid = tuple[int, int]
 
 
 def choose_grid(N: int, n_weights: int) -> Grid:
-    """Groups of rows need no barriers, if each core can hold all weights; otherwise the cores share the columns."""
+    """Groups of rows need no barriers, but each reads all weights, and must have work to do for it; else the cores share
+    the columns."""
     threads = torch.get_num_threads()
     if threads == 1 or n_weights * N < SMALL:
         return 1, 1
-    if 4 * threads <= N and n_weights * 4 <= CACHE_FOR_WEIGHTS:
+    if any(4 * n_weights <= cache and N >= rows * threads for cache, rows in ((CACHE_OF_A_CORE, 4), (CACHE_OF_ALL, 8))):
         return threads, 1
     return 1, threads
 
