@@ -226,7 +226,7 @@ def main() -> None:
         print(size, {name: round(value, 2) for name, value in quartiles.items()}, flush=True)
     report = {
         "machine": platform.processor() or platform.machine(),
-        "instruction_set": native.variant(),
+        "instruction_set": native.variants()[0],
         "torch": torch.__version__,
         "threads": options.threads,
         "rounds": options.rounds,
