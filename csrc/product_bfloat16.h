@@ -134,7 +134,7 @@ static const PairBlock MULTIPLY_PAIRS[8][3] = {BLOCKS(1), BLOCKS(2), BLOCKS(3), 
 #endif
 
 #if defined(__AMX_BF16__)
-// For the compiler, the instructions on tiles do not read memory: what they read must be there before.
+// Compilers do not know what the instructions on tiles read: it has to be in memory before, and to stay until after.
 static inline void in_memory(const void* what) { __asm__ volatile("" : : "r"(what) : "memory"); }
 
 // The shapes of the eight tiles: 0 to 3 for sums, 4 and 5 for rows, 6 and 7 for weights.
@@ -250,6 +250,7 @@ class Bfloat16Rows {
     const TileShapes shapes(upper, lower);
     in_memory(&shapes);
     _tile_loadconfig(&shapes);
+    in_memory(&shapes);
   }
 #endif
 };

@@ -12,7 +12,7 @@ from torchrnn.scan.record import Value
 from torchrnn.scan.schedule import Segment, Uses, factors_of, read_across, schedule
 from torchrnn.scan.stages import BEFORE, CORE, LEAF, Carry, Stages
 
-PRODUCT, POINTWISE, REDUCE, BARRIER = range(4)
+PRODUCT, POINTWISE, REDUCE, BARRIER, BFLOAT16 = range(5)
 LOCAL = 1 << 20
 
 

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from torchrnn.scan import reference
 from torchrnn.scan.applies import check_cell, check_sequence
+from torchrnn.scan.bfloat16 import is_asked_for
 from torchrnn.scan.call import plan_for
 from torchrnn.scan.choice import chosen, recomputes
 from torchrnn.scan.native import library
@@ -68,7 +69,7 @@ def _reference(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) ->
 
 def _node(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree] | None:
     """Outputs and final state of a sequence as results of one node; ``None`` where it takes the reference."""
-    if not isinstance(cell, nn.Module) or isinstance(inputs, list):
+    if not isinstance(cell, nn.Module) or isinstance(inputs, list) or torch.is_autocast_enabled("cpu"):
         return None
     xs, states = tree_leaves(inputs), tree_leaves(state)
     tensors = [*xs, *states, *cell.parameters()]
@@ -141,6 +142,8 @@ def _number(cell: nn.Module, input_kind: Any, state_kind: Any, wants_backward: b
         try:
             library()
             now = signature(cell)
+            if is_asked_for([*tree_leaves((inputs, states)), *now.tensors], False):
+                raise Unsupported("products in bfloat16 are the reference's in graphs")
             check_cell(dataclasses.replace(now, tensors=[like(tensor) for tensor in now.tensors]))
             (xs, input_structure), (leaves, structure) = take_apart(inputs), take_apart(states)
             check_sequence(xs, leaves)

@@ -25,16 +25,17 @@ class Pass:
     leaves: Places
     """Where values lie before it."""
     before: list[tuple[Array, list[Multiplication]]]
+    stacked_type: type[Stacked] = Stacked
 
     def run_before(self, T: int, N: int, memory: dict[Array, Memory], values: dict[Value, Tensor]) -> None:
         """The products that are taken out of the loop."""
         if self.before:
-            stacked = Stacked(T, N, memory, values, self.leaves)
+            stacked = self.stacked_type(T, N, memory, values, self.leaves)
             for array, steps in self.before:
                 stacked.multiply(steps, stacked.view(Ref(array), array.columns))
 
     def stacked(self, T: int, N: int, memory: dict[Array, Memory], values: dict[Value, Tensor]) -> Stacked:
-        return Stacked(T, N, memory, values, self.places)
+        return self.stacked_type(T, N, memory, values, self.places)
 
     def kept_memory(self, kept: Tensor, T: int, N: int) -> dict[Array, Memory]:
         """Where the arrays lie that a run kept."""

@@ -45,6 +45,9 @@ class Plan:
         by_step: whether the steps come one by one, so that every product belongs to its step.
     """
 
+    under_autocast = False
+    """Whether the reference, in its place, would run under autocast to bfloat16."""
+
     def __init__(self, trace: Trace, wants_backward: bool, by_step: bool = False) -> None:
         self.trace, self.wants_backward, self.by_step = trace, wants_backward, by_step
         translation = trace.translation

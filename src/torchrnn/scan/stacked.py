@@ -124,13 +124,13 @@ class Stacked:
         """The sum over all steps and rows of the outer products of two rows."""
         lefts, rights = self.blocks(left), self.blocks(right)
         if len(lefts) == len(rights) == 1:
-            return torch.mm(lefts[0].t(), rights[0])
+            return self.product(lefts[0].t(), rights[0])
         out = torch.empty(sum(p.width for p in left), sum(p.width for p in right), dtype=torch.float32)
         i = 0
         for a in lefts:
             j = 0
             for b in rights:
-                torch.mm(a.t(), b, out=out[i : i + a.shape[1], j : j + b.shape[1]])
+                self.product(a.t(), b, out=out[i : i + a.shape[1], j : j + b.shape[1]])
                 j += b.shape[1]
             i += a.shape[1]
         return out
@@ -142,11 +142,15 @@ class Stacked:
             weight = self._weight(step)
             to = out[:, step.to : step.to + step.width]
             if step.biases is None:
-                to.addmm_(a, weight)
+                self.product(a, weight, to, out=to)
             elif any(biases for biases, _ in step.biases):
-                torch.addmm(self._bias(step.biases), a, weight, out=to)
+                self.product(a, weight, self._bias(step.biases), out=to)
             else:
-                torch.mm(a, weight, out=to)
+                self.product(a, weight, out=to)
+
+    def product(self, a: Tensor, b: Tensor, initial: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """``initial + a b``, written to ``out`` if there is one."""
+        return torch.mm(a, b, out=out) if initial is None else torch.addmm(initial, a, b, out=out)
 
     def _weight(self, step: Multiplication) -> Tensor:
         rows = [_joined_columns([self._block(block) for block in row]) for row in step.blocks]
