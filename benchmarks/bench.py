@@ -64,6 +64,14 @@ def eagerly(run: Run) -> Run:
     return reference
 
 
+def autocast(run: Run) -> Run:
+    def cast() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            run()
+
+    return cast
+
+
 def contestants(N: int, T: int, D: int, H: int) -> dict[str, Run]:
     x = torch.randn(T, N, D, requires_grad=True)
     modules: dict[str, nn.Module] = {
@@ -83,6 +91,7 @@ def contestants(N: int, T: int, D: int, H: int) -> dict[str, Run]:
         runs[name] = training(torchrnn.Sequencer(cell(D, H)), x)
         runs[f"{name}, eager"] = eagerly(runs[name])
     runs["FastLSTM, eager"] = eagerly(runs["FastLSTM"])
+    runs["FastLSTM, bfloat16"] = autocast(runs["FastLSTM"])
     return runs | jax_contestants(N, T, D, H)
 
 
@@ -157,6 +166,7 @@ def ratios(quartiles: dict[str, float], N: int, H: int) -> dict[str, float]:
         for name, part in FLOPS.items():
             rows[f"{name} / FastLSTM, per flop"] = q[name] / q["FastLSTM"] / part
     rows["masked FastLSTM / FastLSTM"] = q["masked FastLSTM"] / q["FastLSTM"]
+    rows["FastLSTM in bfloat16 / FastLSTM"] = q["FastLSTM, bfloat16"] / q["FastLSTM"]
     for name, peer in (("FastLSTM", "LSTM"), ("GRU", "GRU"), ("VanillaRNN", "RNN")):
         if f"jax.lax.scan {peer}" in q:
             rows[f"{name} / jax.lax.scan"] = q[name] / q[f"jax.lax.scan {peer}"]
