@@ -463,15 +463,61 @@ def test_single_steps_are_left_to_the_reference() -> None:
     assert error([stepper(x[0].bfloat16())], [plain]) <= 2e-2
 
 
-def test_graphs_are_left_to_the_reference() -> None:
+# ---------------------------------------------------------------------- in graphs
+
+
+@pytest.mark.parametrize("make", [Plain, torchrnn.FastLSTM])
+@pytest.mark.parametrize("as_cell", [True, False])
+def test_graphs(make: Callable[[int, int], nn.Module], as_cell: bool) -> None:
+    from torch._dynamo.backends.common import aot_autograd
+    from torch._functorch.compilers import nop
+
+    cell, x = make(4, 6), torch.randn(5, 3, 4)
+    state = random_state(cell, x)
+    if as_cell:
+        cell, (x, state) = cell.bfloat16(), tree_map(torch.Tensor.bfloat16, (x, state))
+    nodes: list[str] = []
+
+    def look(graph: Any, inputs: Any) -> Any:
+        nodes.extend(str(node.target) for node in graph.graph.nodes)
+        return nop(graph, inputs)
+
+    graph = torch.compile(scan, backend=aot_autograd(fw_compiler=look, bw_compiler=look), fullgraph=True)
+    run, native_run = (each if as_cell else under_autocast(each) for each in (graph, natively))
+    made, expected = (results(cell, x, state, each) for each in (run, native_run))
+    assert {"torchrnn.scan.default", "torchrnn.scan_backward.default"} <= {*nodes}
+    assert dtypes(made) == dtypes(expected)
+    assert error(made, expected) <= 1e-6
+
+
+def test_graphs_know_what_autocast_was() -> None:
     cell, x = fast_lstm()
     compiled = torch.compile(lambda x: cell.sequence(x)[0], backend="aot_eager", fullgraph=True)
-    with torch.autocast("cpu", torch.bfloat16), use("reference"):
-        expected = cell.sequence(x)[0]
+    plain = cell.sequence(x)[0]
+    assert torch.equal(compiled(x), plain)
     with torch.autocast("cpu", torch.bfloat16):
+        cast = cell.sequence(x)[0]
+        assert torch.equal(compiled(x), cast)
+    assert not torch.equal(cast, plain)
+    assert torch.equal(compiled(x), plain)
+    with torch.autocast("cpu", torch.float16), use("reference"):
+        expected = cell.sequence(x)[0]
+    with torch.autocast("cpu", torch.float16):
         assert torch.equal(compiled(x), expected)
-    low = cell.bfloat16()
-    compiled = torch.compile(lambda x: low.sequence(x)[0], backend="aot_eager", fullgraph=True)
-    with use("reference"):
-        expected = low.sequence(x.bfloat16())[0]
-    assert torch.equal(compiled(x.bfloat16()), expected)
+
+
+def test_exported_programs() -> None:
+    class Cast(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = torchrnn.FastLSTM(4, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return self.cell.sequence(x)[0]
+
+    module, x = Cast(), torch.randn(5, 3, 4)
+    program = torch.export.export(module, (x,))
+    graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
+    assert "torchrnn.scan.default" in [str(node.target) for graph in graphs for node in graph.nodes]
+    assert torch.equal(program.module()(x), module(x))

@@ -64,10 +64,12 @@ def bfloat16_plan(
 class Bfloat16Plan(Plan):
     """A plan whose products are in bfloat16."""
 
+    takes_bfloat16 = True
+
     def __init__(self, traced: Any, wants_backward: bool, probe: _Probe, autocast: bool) -> None:
         super().__init__(traced, wants_backward)
         self.under_autocast = autocast
-        self._output_dtypes, self._state_dtypes = probe.output_dtypes, probe.state_dtypes
+        self.output_dtypes, self.state_dtypes = probe.output_dtypes, probe.state_dtypes
         passes = [self.forward_pass, *([self.backward_pass] if wants_backward else [])]
         for each in passes:
             each.stacked_type = OfBfloat16 if multiplies_in_bfloat16() else OfRounded
@@ -82,12 +84,12 @@ class Bfloat16Plan(Plan):
     ) -> Finished:
         with without_autocast():
             finished = super().forward(_widened(xs), _widened(states), _widened(tensors), is_cleared)
-            finished.outputs = _as(self._output_dtypes, finished.outputs)
-            finished.final = _as(self._state_dtypes, finished.final)
+            finished.outputs = _as(self.output_dtypes, finished.outputs)
+            finished.final = _as(self.state_dtypes, finished.final)
             return finished
 
     def states(self, kept: Tensor, T: int, N: int) -> list[Tensor]:
-        return _as(self._state_dtypes, super().states(kept, T, N))
+        return _as(self.state_dtypes, super().states(kept, T, N))
 
     def backward(
         self,

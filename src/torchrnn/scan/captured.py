@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from torchrnn.scan import reference
 from torchrnn.scan.applies import check_cell, check_sequence
-from torchrnn.scan.bfloat16 import is_asked_for
 from torchrnn.scan.call import plan_for
 from torchrnn.scan.choice import chosen, recomputes
 from torchrnn.scan.native import library
@@ -69,7 +68,10 @@ def _reference(cell: Any, inputs: Tree, state: Tree, keep_states: KeepStates) ->
 
 def _node(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree] | None:
     """Outputs and final state of a sequence as results of one node; ``None`` where it takes the reference."""
-    if not isinstance(cell, nn.Module) or isinstance(inputs, list) or torch.is_autocast_enabled("cpu"):
+    if not isinstance(cell, nn.Module) or isinstance(inputs, list):
+        return None
+    autocast = torch.is_autocast_enabled("cpu")
+    if autocast and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return None
     xs, states = tree_leaves(inputs), tree_leaves(state)
     tensors = [*xs, *states, *cell.parameters()]
@@ -79,7 +81,7 @@ def _node(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree] | None:
     if T == 0 or N == 0 or any(x.shape[:2] != (T, N) for x in xs) or any(s.shape[0] != N for s in states):
         return None
     wants_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    number = _number(cell, _kind(inputs, 2), _kind(state, 1), wants_backward)
+    number = _number(cell, _kind(inputs, 2), _kind(state, 1), wants_backward, autocast)
     if number == NONE:
         return None
     for path, name, value in _facts(cell):
@@ -135,19 +137,17 @@ def _example(kind: Any, n: int) -> Tree:
 
 
 @constant
-def _number(cell: nn.Module, input_kind: Any, state_kind: Any, wants_backward: bool) -> int:
+def _number(cell: nn.Module, input_kind: Any, state_kind: Any, wants_backward: bool, autocast: bool) -> int:
     """The number of the plan for this cell, as it is now."""
     with _disable_current_modes(), torch._C.DisableTorchFunction():
         inputs, states = _example(input_kind, 2), _example(state_kind, 1)
         try:
             library()
             now = signature(cell)
-            if is_asked_for([*tree_leaves((inputs, states)), *now.tensors], False):
-                raise Unsupported("products in bfloat16 are the reference's in graphs")
             check_cell(dataclasses.replace(now, tensors=[like(tensor) for tensor in now.tensors]))
             (xs, input_structure), (leaves, structure) = take_apart(inputs), take_apart(states)
             check_sequence(xs, leaves)
-            plan = plan_for(cell, now, xs, input_structure, leaves, structure, wants_backward)
+            plan = plan_for(cell, now, xs, input_structure, leaves, structure, wants_backward, autocast=autocast)
             if plan.trace.draws or plan.trace.gathers:
                 raise Unsupported("the step draws random numbers, or looks rows of a table up")
             number = number_of(plan)
