@@ -23,10 +23,14 @@ ROOT = Path(__file__).parent
 SOURCE = ROOT / "csrc" / "engine.cpp"
 FOLDER = Path("torchrnn", "scan", "_native")
 FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-fopenmp"]
+AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
 X86_VARIANTS = {
-    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+    "amx": [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
+    "avx512_bf16": [*AVX512, "-mavx512bf16"],
+    "avx512": AVX512,
     "avx2": ["-mavx2", "-mfma"],
 }
+LINUX_ONLY = ("amx",)
 
 
 def compiler() -> list[str] | None:
@@ -54,6 +58,8 @@ def build_engine(target: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     variants = {"portable": [], **(X86_VARIANTS if is_x86 else {})}
+    if sys.platform != "linux":
+        variants = {name: flags for name, flags in variants.items() if name not in LINUX_ONLY}
     suffix = ".dylib" if sys.platform == "darwin" else ".so"
     reason, command, errors = reason_for_none(), compiler() or [], []
 

@@ -65,6 +65,14 @@ def eagerly(run: Run) -> Run:
     return reference
 
 
+def autocast(run: Run) -> Run:
+    def cast() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            run()
+
+    return cast
+
+
 def contestants(N: int, T: int, D: int, H: int) -> dict[str, Run]:
     x = torch.randn(T, N, D, requires_grad=True)
     modules: dict[str, nn.Module] = {
@@ -84,6 +92,7 @@ def contestants(N: int, T: int, D: int, H: int) -> dict[str, Run]:
         runs.setdefault(name, training(torchrnn.Sequencer(cell(D, H)), x))
         # Modules of their own: a sequence lets go of the one before it, and the graph of a loop takes long to go.
         runs[f"{name}, eager"] = eagerly(training(torchrnn.Sequencer(cell(D, H)), x))
+    runs["FastLSTM, bfloat16"] = autocast(training(torchrnn.Sequencer(torchrnn.FastLSTM(D, H)), x))
     return runs | jax_contestants(N, T, D, H)
 
 
@@ -160,6 +169,7 @@ def ratios(quartiles: dict[str, float], N: int, H: int) -> dict[str, float]:
         for name, part in FLOPS.items():
             rows[f"{name} / FastLSTM, per flop"] = q[name] / q["FastLSTM"] / part
     rows["masked FastLSTM / FastLSTM"] = q["masked FastLSTM"] / q["FastLSTM"]
+    rows["FastLSTM in bfloat16 / FastLSTM"] = q["FastLSTM, bfloat16"] / q["FastLSTM"]
     for name, peer in (("FastLSTM", "LSTM"), ("GRU", "GRU"), ("VanillaRNN", "RNN")):
         if f"jax.lax.scan {peer}" in q:
             rows[f"{name} / jax.lax.scan"] = q[name] / q[f"jax.lax.scan {peer}"]
@@ -229,7 +239,7 @@ def main() -> None:
         print(size, {name: round(value, 2) for name, value in quartiles.items()}, flush=True)
     report = {
         "machine": platform.processor() or platform.machine(),
-        "instruction_set": native.variant(),
+        "instruction_set": native.variants()[0],
         "torch": torch.__version__,
         "threads": options.threads,
         "rounds": options.rounds,

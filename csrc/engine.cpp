@@ -72,7 +72,7 @@ class Worker {
         column_groups(column_groups), first(run.rows * row_group / row_groups), last(run.rows * (row_group + 1) / row_groups),
         now(program.widths.size()), local_size(std::max(program.widest, BLOCK) + PADDING),
         local(aligned_floats(program.n_locals * local_size + PADDING)),
-        fetches_ahead(can_fetch_ahead()) {}
+        rounded(aligned_floats(size_of_rounded())), fetches_ahead(can_fetch_ahead()) {}
 
   void run_all_steps() {
     for (int64_t i = 0; i < run.steps; i++) run_step(run.backwards ? run.steps - 1 - i : i);
@@ -84,6 +84,7 @@ class Worker {
         case PRODUCT: multiply(products[stage.index]); break;
         case POINTWISE: compute(program.pointwise[stage.index]); break;
         case BARRIER: barrier.wait(); break;
+        case BFLOAT16: break;
       }
   }
 
@@ -99,6 +100,7 @@ class Worker {
   std::vector<float*> now;    // the buffers at this step
   const int64_t local_size;
   Floats local;
+  Floats rounded;             // rows that a product reads, in bfloat16
   const bool fetches_ahead;   // whether what a step reads leaves room in the cache for what the next one reads
 
   static constexpr int64_t MOST_AHEAD = 1 << 16;  // floats
@@ -117,6 +119,13 @@ class Worker {
     }
   }
 
+  int64_t size_of_rounded() const {
+    int64_t size = 0;
+    for (const Product& product : products)
+      if (product.in_bfloat16) size = std::max(size, rounded_size(product, last - first));
+    return size;
+  }
+
   void multiply(const Product& product) {
     Rows inputs[MOST_INPUTS];
     int n_inputs = (int)product.inputs.size();
@@ -124,10 +133,23 @@ class Worker {
       const Input& in = product.inputs[s];
       inputs[s] = {now[in.buffer], run.buffers[in.buffer].row_stride, in.width};
     }
+    if (product.in_bfloat16) {
+      Bfloat16Rows rows(product, inputs, n_inputs, first, last, rounded.get());
+      return for_each_tile(product, bfloat16_tile_vectors(), [&](const float* weights, const Target* targets, int n) {
+        rows.multiply(weights, targets, n);
+      });
+    }
+    for_each_tile(product, TILE_VECTORS, [&](const float* weights, const Target* targets, int n) {
+      multiply_tile(weights, product.depth, inputs, n_inputs, first, last, targets, n);
+    });
+  }
+
+  template <class Multiply>
+  void for_each_tile(const Product& product, int vectors, Multiply multiply) {
     const std::vector<Column>& columns = product.columns[column_group];
     const float* weights = run.workspace + product.packed_at[column_group];
-    for (size_t q = 0; q < columns.size(); q += TILE_VECTORS) {
-      int n = (int)std::min<size_t>(TILE_VECTORS, columns.size() - q);
+    for (size_t q = 0; q < columns.size(); q += vectors) {
+      int n = (int)std::min<size_t>(vectors, columns.size() - q);
       Target targets[TILE_VECTORS];
       for (int v = 0; v < n; v++) {
         const Output& out = product.outputs[columns[q + v].output];
@@ -136,9 +158,9 @@ class Worker {
         targets[v] = {now[out.buffer] + c, run.buffers[out.buffer].row_stride, begins ? now[out.initial] + c : nullptr,
                       begins ? run.buffers[out.initial].row_stride : 0};
       }
-      if (q + TILE_VECTORS < columns.size()) fetch_initial(product, &columns[q + TILE_VECTORS], (int)std::min<size_t>(TILE_VECTORS, columns.size() - q - TILE_VECTORS));
-      multiply_tile(weights, product.depth, inputs, n_inputs, first, last, targets, n);
-      weights += n * product.depth * LANES;
+      if (q + vectors < columns.size()) fetch_initial(product, &columns[q + vectors], (int)std::min<size_t>(vectors, columns.size() - q - vectors));
+      multiply(weights, targets, n);
+      weights += n * product.packed_depth * LANES;
     }
   }
 
@@ -203,10 +225,12 @@ static void pack(const Run& run, const std::vector<Product>& products, int row_g
   int64_t tile = 0;
   for (const Product& product : products) {
     const std::vector<Column>& columns = product.columns[column_group];
-    for (size_t q = 0; q < columns.size(); q += TILE_VECTORS, tile++) {
+    const int vectors = product.in_bfloat16 ? bfloat16_tile_vectors() : TILE_VECTORS;
+    for (size_t q = 0; q < columns.size(); q += vectors, tile++) {
       if (tile % row_groups != row_group) continue;
-      int n = (int)std::min<size_t>(TILE_VECTORS, columns.size() - q);
-      pack_tile(product, run.weights, &columns[q], n, run.workspace + product.packed_at[column_group] + (int64_t)q * product.depth * LANES);
+      int n = (int)std::min<size_t>(vectors, columns.size() - q);
+      float* to = run.workspace + product.packed_at[column_group] + (int64_t)q * product.packed_depth * LANES;
+      (product.in_bfloat16 ? pack_bfloat16_tile : pack_tile)(product, run.weights, &columns[q], n, to);
     }
   }
 }
@@ -214,6 +238,15 @@ static void pack(const Run& run, const std::vector<Product>& products, int row_g
 EXPORT int engine_operations() { return N_OPERATIONS; }
 EXPORT const char* engine_operation_name(int i) { return TABLE[i].name; }
 EXPORT int engine_operation_arity(int i) { return TABLE[i].arity; }
+EXPORT int engine_bfloat16() { return bfloat16_by(); }
+// A matrix, row after row, rounded to bfloat16 but written as float.
+EXPORT void engine_round(const float* from, int64_t rows, int64_t width, int64_t stride, float* to, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (rows * width > 1 << 14)
+  for (int64_t row = 0; row < rows; row++) {
+    const Rows one{from + row * stride, stride, width};
+    round_row(&one, 1, 0, to + row * width);
+  }
+}
 EXPORT int engine_lanes() { return LANES; }
 
 // Reads and checks a program. Returns null, and says why in `error`, if it is not one.

@@ -35,6 +35,8 @@ struct Product {
   std::vector<Output> outputs;
   int first_weight;                          // weights are numbered output by output, input by input
   int64_t depth = 0;                         // the widths of all inputs together
+  int64_t packed_depth = 0;                  // vectors of floats that one vector of columns takes, packed
+  bool in_bfloat16 = false;
   std::vector<std::vector<Column>> columns;  // those of each column group of the team
   std::vector<int64_t> packed_at;            // where the packed weights of each column group begin
 };
@@ -62,7 +64,7 @@ static inline void deal_columns(Product& product, int groups, int64_t& packed_si
       }
     }
     product.packed_at.push_back(packed_size);
-    packed_size += (int64_t)columns.size() * product.depth * LANES;
+    packed_size += (int64_t)columns.size() * product.packed_depth * LANES;
   }
 }
 

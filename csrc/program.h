@@ -4,6 +4,7 @@
 //   PRODUCT    n, n x (buffer, width), m, m x (buffer, initial or -1, width), first weight
 //   POINTWISE  by rows, n, n x (operation, width, destination, a, b, c): an operand is a buffer, LOCAL + slot, or -1
 //   BARRIER    wait for the other column groups
+//   BFLOAT16   what follows multiplies in bfloat16
 //
 // The work of a POINTWISE stage is shared by columns, all values in it being of one width; or by rows, and then it may
 // combine values of several widths, and operations on whole rows.
@@ -12,9 +13,9 @@
 #include <string>
 #include <vector>
 #include "operations.h"
-#include "product.h"
+#include "product_bfloat16.h"
 
-enum StageKind { PRODUCT, POINTWISE, BARRIER };
+enum StageKind { PRODUCT, POINTWISE, BARRIER, BFLOAT16 };
 constexpr int LOCAL = 1 << 20;
 
 struct Instruction {
@@ -47,10 +48,11 @@ class Reader {
 
   Program read() {
     while (at < end) {
-      StageKind kind = (StageKind)next(0, BARRIER, "stage");
+      StageKind kind = (StageKind)next(0, BFLOAT16, "stage");
       if (kind == PRODUCT) read_product();
       if (kind == POINTWISE) read_pointwise();
       if (kind == BARRIER) program.stages.push_back({BARRIER, 0});
+      if (kind == BFLOAT16) in_bfloat16 = true;
     }
     return std::move(program);
   }
@@ -58,6 +60,7 @@ class Reader {
  private:
   const int32_t *at, *end;
   Program program;
+  bool in_bfloat16 = false;
 
   int next(int64_t low, int64_t high, const char* what) {
     if (at == end) throw std::runtime_error(std::string("the program ends in the middle of a stage, at a ") + what);
@@ -93,6 +96,8 @@ class Reader {
     }
     product.first_weight = next(0, 1 << 24, "weight");
     program.n_weights = std::max(program.n_weights, product.first_weight + (int)(product.inputs.size() * product.outputs.size()));
+    product.in_bfloat16 = in_bfloat16;
+    product.packed_depth = in_bfloat16 ? bfloat16_packed_depth(product.depth) : product.depth;
     program.stages.push_back({PRODUCT, (int)program.products.size()});
     program.products.push_back(std::move(product));
   }

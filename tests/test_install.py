@@ -22,7 +22,8 @@ pytest.importorskip("setuptools")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the engine is not compiled on Windows")
 
 SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
-VARIANTS = ["portable", *(["avx2", "avx512"] if platform.machine().lower() in ("x86_64", "amd64") else [])]
+X86 = ["avx2", "avx512", "avx512_bf16", *(["amx"] if sys.platform == "linux" else [])]
+VARIANTS = ["portable", *(X86 if platform.machine().lower() in ("x86_64", "amd64") else [])]
 FAKE = """#!/bin/sh
 for last; do :; done
 case "$last" in *{broken}*) echo "error: $last is too new" >&2; exit 1;; esac
@@ -65,11 +66,32 @@ def test_each_kind_of_processor_gets_its_library(
 def test_a_processor_that_the_compiler_does_not_know(
     setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CXX", fake_compiler(tmp_path, broken="portable"))
+    if len(VARIANTS) == 1:
+        pytest.skip("there is one build only")
+    monkeypatch.setenv("CXX", fake_compiler(tmp_path, broken="engine_avx512_bf16"))
     built = setup.build_engine(tmp_path / "native")
-    assert "the portable engine was not built" in capsys.readouterr().out
-    if len(VARIANTS) > 1:
-        assert [path.name for path in sorted(built)] == [f"engine_avx2{SUFFIX}", f"engine_avx512{SUFFIX}"]
+    assert "the avx512_bf16 engine was not built" in capsys.readouterr().out
+    assert {path.name for path in built} == {f"engine_{v}{SUFFIX}" for v in VARIANTS if v != "avx512_bf16"}
+
+
+@pytest.mark.parametrize(
+    ("capability", "features", "named", "expected"),
+    [
+        ("AVX512", "avx512f avx512_bf16 amx_bf16 amx_tile", "", ["amx", "avx512_bf16", "avx512", "portable"]),
+        ("AVX512", "avx512f avx512_bf16", "", ["avx512_bf16", "avx512", "portable"]),
+        ("AVX512", "avx512f", "", ["avx512", "portable"]),
+        ("AVX2", "avx512_bf16 amx_bf16 amx_tile", "", ["avx2", "portable"]),  # ATEN_CPU_CAPABILITY says so
+        ("DEFAULT", "", "", ["portable"]),
+        ("AVX512", "avx512f avx512_bf16 amx_bf16 amx_tile", "avx512", ["avx512", "portable"]),
+    ],
+)
+def test_the_build_that_fits_the_processor(
+    capability: str, features: str, named: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(native, "_features", lambda: set(features.split()))
+    monkeypatch.setenv("TORCHRNN_ISA", named)
+    assert native.variants() == expected
 
 
 @pytest.mark.parametrize(

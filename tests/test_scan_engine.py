@@ -193,7 +193,7 @@ def test_tensors_of_another_kind(spoil: Any, reason: str) -> None:
 
 def test_surroundings_in_which_pytorch_does_more_than_run() -> None:
     cell, (x, h) = Fine(), sequence()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.float16):
         assert "autocast" in explain(cell, x, h)
     hooked = Fine()
     hooked.linear.register_forward_hook(lambda *_: None)

@@ -1,4 +1,4 @@
-"""Where the native engine may run at all: plain float32 on the CPU, in plain PyTorch."""
+"""Where the native engine may run at all: in float32 and bfloat16 on the CPU, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.signature import Signature
 
 TENSOR_TYPES = (Tensor, nn.Parameter)
+FLOATING = (torch.float32, torch.bfloat16)
 
 
-def check_surroundings() -> None:
-    """Refuse where PyTorch is doing more with operators than to run them."""
+def check_surroundings() -> bool:
+    """Refuse where PyTorch is doing more with operators than to run them; whether it casts products to bfloat16."""
     if torch.compiler.is_compiling():
         raise Unsupported("torch.compile traces the step itself")
     if torch._C._functorch.maybe_current_level() is not None:
@@ -27,15 +28,18 @@ def check_surroundings() -> None:
         raise Unsupported("forward-mode differentiation is at work")
     if nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
         raise Unsupported("hooks on all modules are at work")
-    if torch.is_autocast_enabled("cpu"):
-        raise Unsupported("autocast is on")
+    if not torch.is_autocast_enabled("cpu"):
+        return False
+    if torch.get_autocast_dtype("cpu") != torch.bfloat16:
+        raise Unsupported(f"autocast to {torch.get_autocast_dtype('cpu')} is on")
+    return True
 
 
 def check_cell(cell: Signature) -> None:
     if cell.hooked:
         raise Unsupported(f"the {cell.hooked} inside has hooks")
     for tensor in cell.tensors:
-        _check_tensor(tensor, "a parameter or buffer", (torch.float32, torch.int64))
+        _check_tensor(tensor, "a parameter or buffer", (*FLOATING, torch.int64))
 
 
 def check_sequence(inputs: Sequence[Any], states: Sequence[Any]) -> None:
@@ -47,7 +51,7 @@ def check_sequence(inputs: Sequence[Any], states: Sequence[Any]) -> None:
         if x.dim() < 2:
             raise Unsupported("an input has no batch dimension")
     for state in states:
-        _check_tensor(state, "a state", (torch.float32,))
+        _check_tensor(state, "a state", FLOATING)
         if state.dim() < 2:
             raise Unsupported("a state has no batch dimension")
     T, N = inputs[0].shape[:2]
@@ -59,7 +63,7 @@ def check_sequence(inputs: Sequence[Any], states: Sequence[Any]) -> None:
 
 def check_tensors(inputs: Sequence[Any]) -> None:
     for x in inputs:
-        _check_tensor(x, "an input", (torch.float32, torch.bool, torch.int64))
+        _check_tensor(x, "an input", (*FLOATING, torch.bool, torch.int64))
 
 
 def _check_tensor(tensor: Any, what: str, dtypes: tuple[torch.dtype, ...]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from torchrnn.scan import reference
+from torchrnn.scan.bfloat16 import without_autocast
 from torchrnn.scan.call import Call
 from torchrnn.scan.choice import recomputes
 from torchrnn.scan.signature import signature
@@ -34,7 +35,11 @@ class NativeScan(torch.autograd.Function):
         saved = ctx.saved_tensors
         xs, states, tensors = _split(saved[: len(wanted)], ctx.n_x, ctx.n_s)
         if torch.is_grad_enabled():
-            return None, *_differentiate_reference(call, xs, states, tensors, grads, wanted)
+            with torch.autocast("cpu", torch.bfloat16, enabled=call.plan.under_autocast):
+                return None, *_differentiate_reference(call, xs, states, tensors, grads, wanted)
+        if torch.is_autocast_enabled("cpu"):  # it is not, as a rule, and asking takes less time than turning it off
+            with without_autocast():
+                return NativeScan.backward(ctx, *grads)
         n_outputs = len(call.plan.outputs)
         gy, gs = list(grads[:n_outputs]), list(grads[n_outputs:])
         is_kept = len(saved) > len(wanted) and not ctx.is_used_up

@@ -13,7 +13,7 @@ from torchrnn.scan.reuse import Uses
 from torchrnn.scan.schedule import Segment, factors_of, read_across, schedule
 from torchrnn.scan.stages import BEFORE, CORE, LEAF, Carry, Stages
 
-PRODUCT, POINTWISE, BARRIER = range(3)
+PRODUCT, POINTWISE, BARRIER, BFLOAT16 = range(4)
 LOCAL = 1 << 20
 
 

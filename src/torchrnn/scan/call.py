@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchrnn.scan.applies import check_cell, check_sequence, check_surroundings
+from torchrnn.scan.bfloat16 import bfloat16_plan, is_asked_for
 from torchrnn.scan.choice import chosen
 from torchrnn.scan.draws import check_order, draw
 from torchrnn.scan.gathers import look_up
@@ -72,7 +73,7 @@ class Call:
 
 def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call:
     """The call that runs ``cell`` over a sequence, or `Unsupported`; ``by_step`` if steps of it come one by one."""
-    check_surroundings()
+    autocast = check_surroundings()
     library()
     xs, input_structure = _stacked_inputs(inputs)
     states, structure = take_apart(state)
@@ -83,7 +84,7 @@ def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call
     check_cell(now)
     leaves = [*xs, *states, *now.tensors]
     wants_backward = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
-    plan = plan_for(cell, now, xs, input_structure, states, structure, wants_backward, by_step)
+    plan = plan_for(cell, now, xs, input_structure, states, structure, wants_backward, by_step, autocast)
     return Call(
         plan, cell, now.places, xs, input_structure, isinstance(inputs, list), states, structure, now.tensors, now.key
     )
@@ -113,9 +114,10 @@ def plan_for(
     structure: Structure,
     wants_backward: bool,
     by_step: bool = False,
+    autocast: bool = False,
 ) -> Plan:
-    shapes = tuple([(x.shape[2:], x.dtype) for x in xs]), tuple([s.shape[1:] for s in states])
-    key = (now.key, input_structure.form, structure.form, shapes, wants_backward, by_step)
+    shapes = tuple([(x.shape[2:], x.dtype) for x in xs]), tuple([(s.shape[1:], s.dtype) for s in states])
+    key = (now.key, input_structure.form, structure.form, shapes, wants_backward, by_step, autocast)
     try:
         plans = _plans.setdefault(now.owner, {})
         plan = plans.get(key)
@@ -123,7 +125,9 @@ def plan_for(
         raise Unsupported(f"the cell cannot be remembered ({e})") from e
     if plan is None:
         step = [x[0] for x in xs]
-        plan = plans[key] = _new_plan(cell, now, step, input_structure, states, structure, wants_backward, by_step)
+        plan = plans[key] = _new_plan(
+            cell, now, step, input_structure, states, structure, wants_backward, by_step, autocast
+        )
     if isinstance(plan, str):
         raise Unsupported(plan)
     return plan
@@ -138,8 +142,13 @@ def _new_plan(
     structure: Structure,
     wants_backward: bool,
     by_step: bool,
+    autocast: bool,
 ) -> Plan | str:
     try:
+        if is_asked_for([*step, *states, *now.tensors], autocast):
+            if by_step:
+                raise Unsupported("single steps run natively in float32 alone, and without autocast")
+            return bfloat16_plan(cell, now.tensors, step, input_structure, states, structure, wants_backward, autocast)
         return Plan(trace(cell, now.tensors, step, input_structure, states, structure), wants_backward, by_step)
     except Unsupported as reason:
         log.debug("%s runs by the reference: %s", type(cell).__name__, reason)

@@ -70,6 +70,9 @@ def _node(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree] | None:
     """Outputs and final state of a sequence as results of one node; ``None`` where it takes the reference."""
     if not isinstance(cell, nn.Module) or isinstance(inputs, list):
         return None
+    autocast = torch.is_autocast_enabled("cpu")
+    if autocast and torch.get_autocast_dtype("cpu") != torch.bfloat16:
+        return None
     xs, states = tree_leaves(inputs), tree_leaves(state)
     tensors = [*xs, *states, *cell.parameters()]
     if not all(isinstance(t, Tensor) and t.dim() > 1 and t.device.type == "cpu" for t in [*xs, *states]):
@@ -78,7 +81,7 @@ def _node(cell: Any, inputs: Tree, state: Tree) -> tuple[Tree, Tree] | None:
     if T == 0 or N == 0 or any(x.shape[:2] != (T, N) for x in xs) or any(s.shape[0] != N for s in states):
         return None
     wants_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    number = _number(cell, _kind(inputs, 2), _kind(state, 1), wants_backward)
+    number = _number(cell, _kind(inputs, 2), _kind(state, 1), wants_backward, autocast)
     if number == NONE:
         return None
     for path, name, value in _facts(cell):
@@ -134,7 +137,7 @@ def _example(kind: Any, n: int) -> Tree:
 
 
 @constant
-def _number(cell: nn.Module, input_kind: Any, state_kind: Any, wants_backward: bool) -> int:
+def _number(cell: nn.Module, input_kind: Any, state_kind: Any, wants_backward: bool, autocast: bool) -> int:
     """The number of the plan for this cell, as it is now."""
     with _disable_current_modes(), torch._C.DisableTorchFunction():
         inputs, states = _example(input_kind, 2), _example(state_kind, 1)
@@ -144,7 +147,7 @@ def _number(cell: nn.Module, input_kind: Any, state_kind: Any, wants_backward: b
             check_cell(dataclasses.replace(now, tensors=[like(tensor) for tensor in now.tensors]))
             (xs, input_structure), (leaves, structure) = take_apart(inputs), take_apart(states)
             check_sequence(xs, leaves)
-            plan = plan_for(cell, now, xs, input_structure, leaves, structure, wants_backward)
+            plan = plan_for(cell, now, xs, input_structure, leaves, structure, wants_backward, autocast=autocast)
             if plan.trace.draws or plan.trace.gathers:
                 raise Unsupported("the step draws random numbers, or looks rows of a table up")
             number = number_of(plan)

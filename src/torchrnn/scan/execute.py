@@ -26,12 +26,11 @@ Grid = tuple[int, int]
 
 
 def choose_grid(N: int, n_weights: int) -> Grid:
-    """Groups of rows need no barriers, but each reads all weights, and must have work to do for it; else the cores share
-    the columns."""
+    """Groups of rows need no barriers, but each reads all weights, and must have work to do for it."""
     threads = torch.get_num_threads()
     if threads == 1 or n_weights * N < SMALL:
         return 1, 1
-    if any(4 * n_weights <= cache and N >= rows * threads for cache, rows in ((CACHE_OF_A_CORE, 4), (CACHE_OF_ALL, 8))):
+    if any(4 * n_weights <= cache and rows * threads <= N for cache, rows in ((CACHE_OF_A_CORE, 4), (CACHE_OF_ALL, 8))):
         return threads, 1
     return 1, threads
 

@@ -20,6 +20,8 @@ FOLDER = Path(os.environ.get("TORCHRNN_NATIVE") or Path(__file__).parent / "_nat
 """Where the library is; the environment variable ``TORCHRNN_NATIVE`` names another folder."""
 VARIANTS = {"AVX512": "avx512", "AVX2": "avx2"}
 """For what PyTorch calls the processor; every other one gets ``portable``."""
+BFLOAT16_VARIANTS = {"amx": {"amx_bf16", "amx_tile", "avx512_bf16"}, "avx512_bf16": {"avx512_bf16"}}
+"""Builds in place of ``avx512`` that multiply in bfloat16, and what Linux calls what they need."""
 
 
 class Run(ctypes.Structure):
@@ -39,16 +41,30 @@ class Run(ctypes.Structure):
     ]
 
 
-def variant() -> str:
-    """The build that fits this processor; the environment variable ``TORCHRNN_ISA`` names another."""
-    return os.environ.get("TORCHRNN_ISA") or VARIANTS.get(torch.backends.cpu.get_cpu_capability(), "portable")
+def variants() -> list[str]:
+    """The builds that run on this processor, best first; the environment variable ``TORCHRNN_ISA`` names another."""
+    named = os.environ.get("TORCHRNN_ISA")
+    if named:
+        return [named, "portable"]
+    name = VARIANTS.get(torch.backends.cpu.get_cpu_capability(), "portable")
+    better = [other for other, needed in BFLOAT16_VARIANTS.items() if name == "avx512" and needed <= _features()]
+    return [*better, *dict.fromkeys([name, "portable"])]
+
+
+def _features() -> set[str]:
+    """What the processor can do, as Linux says."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            return set(next((line for line in lines if line.startswith("flags")), "").split())
+    except OSError:
+        return set()
 
 
 @cache
 def library() -> ctypes.CDLL:
     """The machine, or `Unsupported` where it was not built."""
     suffix = ".dylib" if platform.system() == "Darwin" else ".so"
-    for name in dict.fromkeys([variant(), "portable"]):
+    for name in variants():
         path = FOLDER / f"engine_{name}{suffix}"
         if path.is_file():
             try:
@@ -78,6 +94,8 @@ def _declared(engine: ctypes.CDLL) -> ctypes.CDLL:
     engine.engine_weights.argtypes = [ctypes.c_void_p]
     engine.engine_run.argtypes = [ctypes.c_void_p]
     engine.engine_run.restype = None
+    engine.engine_round.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p, ctypes.c_int]
+    engine.engine_round.restype = None
     return engine
 
 
@@ -86,6 +104,11 @@ def codes() -> dict[str, int]:
     """The number of each operation, as the machine itself has it."""
     engine = library()
     return {engine.engine_operation_name(i).decode(): i for i in range(engine.engine_operations())}
+
+
+def multiplies_in_bfloat16() -> bool:
+    """Whether the processor has instructions for it."""
+    return bool(library().engine_bfloat16())
 
 
 def code(operation: str) -> int:

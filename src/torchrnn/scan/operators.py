@@ -55,7 +55,8 @@ def _check(plan: Plan, leaves: list[Tensor]) -> None:
     for tensor, value in zip(tensors, plan.trace.tensors, strict=True):
         expected.append((tensor, value.shape, value.dtype))
     for position, (leaf, shape, dtype) in enumerate(expected):
-        if leaf.shape != shape or leaf.dtype != dtype or T * N == 0:
+        is_narrow = plan.takes_bfloat16 and (leaf.dtype, dtype) == (torch.bfloat16, torch.float32)
+        if leaf.shape != shape or not (leaf.dtype == dtype or is_narrow) or T * N == 0:
             raise ValueError(
                 f"torchrnn::scan: tensor {position} of {len(xs)} inputs, {len(states)} states and {len(tensors)} "
                 f"parameters is {leaf.dtype} of shape {tuple(leaf.shape)}, which is not what the graph was made for."
@@ -96,7 +97,9 @@ def scan_backward_operator(
     n_outputs = len(own.outputs)
     found = own.backward(xs, kept, tensors, list(grads[:n_outputs]), list(grads[n_outputs:]), wanted)
     return [
-        torch.zeros_like(leaf) if grad is None else grad.clone(memory_format=torch.contiguous_format)
+        torch.zeros_like(leaf)
+        if grad is None
+        else grad.to(leaf.dtype, copy=True, memory_format=torch.contiguous_format)
         for leaf, grad in zip(leaves, found, strict=True)
     ]
 
@@ -105,8 +108,14 @@ def scan_backward_operator(
 def _(leaves: list[Tensor], plan: int, recompute: bool) -> list[Tensor]:
     own, x = plan_of(plan), leaves[0]
     T, N = x.shape[:2]
-    outputs = [x.new_empty((T, N, *shape), dtype=torch.float32) for shape in own.trace.output_shapes]
-    final = [x.new_empty((N, *shape), dtype=torch.float32) for shape in own.trace.state_shapes]
+    outputs = [
+        x.new_empty((T, N, *shape), dtype=dtype)
+        for shape, dtype in zip(own.trace.output_shapes, own.output_dtypes, strict=True)
+    ]
+    final = [
+        x.new_empty((N, *shape), dtype=dtype)
+        for shape, dtype in zip(own.trace.state_shapes, own.state_dtypes, strict=True)
+    ]
     return [*outputs, *final, x.new_empty(0 if recompute else own.kept_size(T, N), dtype=torch.float32)]
 
 

@@ -30,6 +30,8 @@ class Pass:
         after: the pass that left what is kept.
     """
 
+    stacked_type: type[Stacked] = Stacked
+
     def __init__(
         self, executor: Executor, carried: Carried, leaves: Refs, refs: Refs, after: Pass | None = None
     ) -> None:
@@ -56,7 +58,7 @@ class LaidOut:
     """A pass in a layout."""
 
     def __init__(self, own: Pass, layout: Layout) -> None:
-        self.layout = layout
+        self.layout, self._stacked_type = layout, own.stacked_type
         first, last = (layout.T, 0) if own.executor.backwards else (0, layout.T)
         self._first, self.last = own.carried.slots(layout, first), own.carried.slots(layout, last)
         """Where states lie before the first step, and after the last."""
@@ -78,11 +80,11 @@ class LaidOut:
         memory, values = self.layout.memory(given, tensors, kept, is_cleared)
         put(self.layout, memory, self._first, states)
         if self._before:
-            before = Stacked(self._leaves, memory, values)
+            before = self._stacked_type(self._leaves, memory, values)
             for view, steps in self._before:
                 before.multiply(steps, memory.view(view))
         self.layout.run(memory, values)
-        return Stacked(self._places, memory, values)
+        return self._stacked_type(self._places, memory, values)
 
     def sums(self, memory: Memory) -> dict[Piece, Tensor]:
         """What the loop summed, each of the threads by itself."""

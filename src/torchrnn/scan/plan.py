@@ -46,6 +46,11 @@ class Plan:
         by_step: whether the steps come one by one, so that every product belongs to its step.
     """
 
+    takes_bfloat16 = False
+    """Whether what it is given may be bfloat16 in place of float32."""
+    under_autocast = False
+    """Whether the reference, in its place, would run under autocast to bfloat16."""
+
     def __init__(self, trace: Trace, wants_backward: bool, by_step: bool = False) -> None:
         self.trace, self.wants_backward, self.by_step = trace, wants_backward, by_step
         translation = trace.translation
@@ -55,6 +60,8 @@ class Plan:
         wide = self._cutter.wide
         self.outputs = [wide(row) for row in trace.outputs]
         self.next_states = [wide(row) for row in trace.states]
+        self.output_dtypes = [torch.float32] * len(self.outputs)
+        self.state_dtypes = [torch.float32] * len(self.next_states)
         self._sums = {
             value: Sum(wide(a.left), None if a.right is None else wide(a.right), tuple(a.shape))
             for value, a in (translation.accumulators.items() if wants_backward else ())

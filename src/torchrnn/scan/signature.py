@@ -200,14 +200,17 @@ def like(tensor: Tensor) -> Tensor:
     return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device) if is_stand_in(tensor) else tensor
 
 
-def stand_in(cell: Any, tensors: list[Tensor]) -> tuple[Any, list[Tensor]]:
+def stand_in(cell: Any, tensors: list[Tensor], in_float32: bool = True) -> tuple[Any, list[Tensor]]:
     """A copy of a cell to be traced, so that the cell itself sees nothing of it, and the tensors that it holds.
 
-    These share the memory of the originals, where these have any. What modules remember of earlier calls is no part of
+    These share the memory of the originals, where these have any and are not in bfloat16, unless they are to stay as
+    they are. What modules remember of earlier calls is no part of
     a step.
     """
     with torch.no_grad():
         aliases = [like(tensor).detach() for tensor in tensors]
+        if in_float32:
+            aliases = [alias.float() if alias.dtype == torch.bfloat16 else alias for alias in aliases]
         places: set[tuple[Any, ...]] = set()
         for i, alias in enumerate(aliases):  # what lies in the same memory now need not do so for ever
             place = alias.data_ptr(), alias.shape, alias.stride()

@@ -181,17 +181,21 @@ class Stacked:
 
     def outer(self, left: tuple[Piece, ...], right: tuple[Piece, ...]) -> Tensor:
         """The sum over all steps and rows of the outer products of two rows."""
-        lefts, rights = ([self._matrix(block) for block in self._places.blocks(side)] for side in (left, right))
+        lefts = [
+            self._whole(block).t() if isinstance(block, Piece) else self.memory.view(block.t())
+            for block in self._places.blocks(left)
+        ]
+        rights = [self._matrix(block) for block in self._places.blocks(right)]
         if len(lefts) == len(rights) == 1:
-            return torch.mm(lefts[0].t(), rights[0])
+            return self.product(lefts[0], rights[0])
         out = torch.empty(sum(p.width for p in left), sum(p.width for p in right), dtype=torch.float32)
         i = 0
         for a in lefts:
             j = 0
             for b in rights:
-                torch.mm(a.t(), b, out=out[i : i + a.shape[1], j : j + b.shape[1]])
+                self.product(a, b, out=out[i : i + a.shape[0], j : j + b.shape[1]])
                 j += b.shape[1]
-            i += a.shape[1]
+            i += a.shape[0]
         return out
 
     def multiply(self, steps: list[Step], out: Tensor) -> None:
@@ -199,11 +203,15 @@ class Stacked:
             a, weight = self._matrix(factor), self._weight(weights)
             part = out if width == out.shape[1] else out.narrow(1, to, width)
             if biases is None:
-                part.addmm_(a, weight)
+                self.product(a, weight, part, out=part)
             elif any(terms for terms, _ in biases):
-                torch.addmm(self._bias(biases), a, weight, out=part)
+                self.product(a, weight, self._bias(biases), out=part)
             else:
-                torch.mm(a, weight, out=part)
+                self.product(a, weight, out=part)
+
+    def product(self, a: Tensor, b: Tensor, initial: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """``initial + a b``, written to ``out`` if there is one."""
+        return torch.mm(a, b, out=out) if initial is None else torch.addmm(initial, a, b, out=out)
 
     def _weight(self, blocks: list[list[View]]) -> Tensor:
         if len(blocks) == len(blocks[0]) == 1:

@@ -94,10 +94,9 @@ class Stepper:
         if kind != self._kind or chosen() == "reference" or self._now() != self._seen:
             return False
         try:
-            check_surroundings()
+            return not check_surroundings()
         except Unsupported:
             return False
-        return True
 
     def _now(self) -> list[Any]:
         """What tells whether the parameters are still those that were packed."""

@@ -18,6 +18,10 @@ class View(NamedTuple):
     stride: tuple[int, ...]
     offset: int
 
+    def t(self) -> View:
+        """Of a matrix, its transpose."""
+        return View(self.source, self.size[::-1], self.stride[::-1], self.offset)
+
     def block(self, row: int, column: int, rows: int, columns: int) -> View:
         """A part of a matrix; a vector is one column."""
         down, right = (*self.stride, 1)[:2]
