@@ -18,7 +18,8 @@ from torchrnn.scan.applies import check_cell
 from torchrnn.scan.call import prepare
 from torchrnn.scan.choice import chosen
 from torchrnn.scan.operations import Unsupported
-from torchrnn.scan.signature import HOOKS, signature
+from torchrnn.scan.signature import signature
+from torchrnn.scan.snapshot import HOOKS
 from torchrnn.scan.stepping import Stepping
 from torchrnn.tree import Tree
 

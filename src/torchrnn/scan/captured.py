@@ -24,7 +24,8 @@ from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.operators import number_of, plan_of
 from torchrnn.scan.reference import KeepStates
-from torchrnn.scan.signature import MODULE_INTERNALS, like, signature
+from torchrnn.scan.signature import like, signature
+from torchrnn.scan.snapshot import MODULE_INTERNALS
 from torchrnn.scan.structure import take_apart
 from torchrnn.tree import Tree
 

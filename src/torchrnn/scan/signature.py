@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import copy
-import copyreg
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from operator import is_
-from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from torchrnn.scan.operations import Unsupported
+from torchrnn.scan.snapshot import HOOKS, PLAIN, Snapshot, attributes_of, snapshot
 from torchrnn.walk import modules_of
-
-PLAIN = frozenset({bool, int, float, str, type(None), tuple, FunctionType, BuiltinFunctionType, MethodType})
-"""Types of attributes that a step may read, and that are compared; a change of one is another step."""
-MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"training"}
-LARGE_ARRAY = 2**16
-"""Bytes of an array of NumPy above which what is in it is not compared."""
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-class Key:
-    """What a step is made of, as one key: compared by what is in it, and hashed once."""
-
-    __slots__ = ("_hash", "contents")
-
-    def __init__(self, contents: tuple[Any, ...]) -> None:
-        self.contents = contents
-        self._hash: int | None = None
-
-    def __hash__(self) -> int:
-        if self._hash is None:
-            self._hash = hash(self.contents)
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Key) and self.contents == other.contents)
 
 
 @dataclass
@@ -63,109 +32,56 @@ class Signature:
 
 
 def signature(cell: Any) -> Signature:
-    parts = list(_parts(cell))
-    modules = [part for part in parts if isinstance(part, nn.Module)]
-    owner = modules[0] if modules else cell
-    key: list[Any] = [_attributes(cell, owner, parts)]
-    hooked = None
+    around, modules = _around_and_modules(cell)
+    snapshots = list(map(snapshot, modules))
+    key: list[Any] = [_summary_of_plain(each) for each in around]
+    key += [each.key for each in snapshots]
     tensors: list[Tensor] = []
     places: list[tuple[dict[str, Any], str]] = []
     numbers: dict[int, int] = {}
-    for part in modules:
-        own = part.__dict__
-        if part is not cell and any(map(own.__getitem__, HOOKS)):
-            hooked = type(part).__name__
-        for held in (own["_parameters"], own["_buffers"]):
-            for name, tensor in held.items():
-                if tensor is None:
-                    key.append(None)
-                elif id(tensor) in numbers:
-                    key.append(numbers[id(tensor)])
-                else:
-                    numbers[id(tensor)] = len(tensors)
-                    tensors.append(tensor)
-                    places.append((held, name))
-                    key += (tensor.shape, tensor.dtype, _may_have_gradient(tensor))
-    return Signature(tuple(key), owner, tensors, places, hooked)
+    for each in snapshots:
+        for held, name in each.tensors:
+            tensor = held[name]
+            if tensor is None:
+                key.append(None)
+            elif id(tensor) in numbers:
+                key.append(numbers[id(tensor)])
+            else:
+                numbers[id(tensor)] = len(tensors)
+                tensors.append(tensor)
+                places.append((held, name))
+                key += (tensor.shape, tensor.dtype, _may_have_gradient(tensor))
+    return Signature(tuple(key), modules[0] if modules else cell, tensors, places, _hooked(cell, modules, snapshots))
 
 
-class Seen:
-    """The attributes of one part of a cell when they were last looked at."""
-
-    def __init__(self, part: Any) -> None:
-        self._kind = type(part)
-        remembered = getattr(self._kind, "REMEMBERED", ())
-        is_module = isinstance(part, nn.Module)
-        attributes = part.__dict__
-        self._names = set(attributes)
-        compared = [n for n in attributes if n not in remembered and not (is_module and n in MODULE_INTERNALS)]
-        self._plain = [name for name in compared if type(attributes[name]) in PLAIN]
-        self._values = [attributes[name] for name in self._plain]
-        self._others = [(name, _summary(attributes[name])) for name in compared if type(attributes[name]) not in PLAIN]
-        self._inside = _identities(part)
-        self.key = self._kind, *zip(self._plain, self._values, strict=True), *self._others, *self._inside
-
-    def still_is(self, part: Any) -> bool:
-        """Whether nothing that counts has changed: the very same plain values, and others that look the same."""
-        attributes = part.__dict__
-        return (
-            type(part) is self._kind
-            and attributes.keys() == self._names
-            and all(map(is_, map(attributes.__getitem__, self._plain), self._values))
-            and all(_summary(attributes[name]) == summary for name, summary in self._others)
-            and _identities(part) == self._inside
-        )
+def _around_and_modules(cell: Any) -> tuple[list[Any], list[nn.Module]]:
+    """A cell taken apart: the objects that are no modules, and the outermost modules in their attributes."""
+    if isinstance(cell, nn.Module):
+        return [], [cell]
+    if not hasattr(cell, "__dict__"):
+        raise Unsupported(f"the parameters of a {type(cell).__name__} cannot be found; make it a torch.nn.Module")
+    around: list[Any] = [cell]
+    modules: list[nn.Module] = []
+    for attribute in vars(cell).values():
+        if isinstance(attribute, nn.Module) or hasattr(attribute, "step"):
+            more_around, more = _around_and_modules(attribute)
+            around, modules = around + more_around, modules + more
+        elif isinstance(attribute, Tensor):
+            raise Unsupported(f"a {type(cell).__name__}, which is no torch.nn.Module, holds a tensor")
+    return around, modules
 
 
-_seen: WeakKeyDictionary[Any, dict[type, tuple[list[Seen], Key]]] = WeakKeyDictionary()
-"""For what owns the plans of a cell, and each kind of cell around it."""
+def _summary_of_plain(part: Any) -> tuple[Any, ...]:
+    plain, others = attributes_of(part)
+    return type(part), *((name, part.__dict__[name]) for name in plain), *others
 
 
-def _attributes(cell: Any, owner: Any, parts: list[Any]) -> Key:
-    """What the parts of a cell hold beside tensors; looked at in full only when something has changed."""
-    try:
-        known = _seen.setdefault(owner, {})
-    except TypeError:  # nothing can be remembered for this cell
-        known = {}
-    seen, key = known.get(type(cell), ((), None))
-    if key is None or len(seen) != len(parts) or not all(map(Seen.still_is, seen, parts)):
-        seen = [Seen(part) for part in parts]
-        key = Key(tuple([each.key for each in seen]))
-        known[type(cell)] = seen, key
-    return key
-
-
-def _identities(part: Any) -> list[int]:
-    """A module and those that it holds: one may stand in several places."""
-    return [id(part), *map(id, part.__dict__["_modules"].values())] if isinstance(part, nn.Module) else []
-
-
-def _summary(value: Any, depth: int = 3) -> Any:
-    """What a plan may depend on in an attribute that is no plain value; of tensors only that they are there."""
-    kind = type(value)
-    if kind in PLAIN and kind is not tuple:
-        return value
-    if depth == 0 or isinstance(value, Tensor | nn.Module):
-        return kind
-    if isinstance(value, list | tuple | deque):
-        return kind, *[_summary(inside, depth - 1) for inside in value]
-    if isinstance(value, set | frozenset):
-        return kind, frozenset(_summary(inside, depth - 1) for inside in value)
-    if isinstance(value, dict):
-        return kind, *[(name, _summary(inside, depth - 1)) for name, inside in value.items()]
-    if isinstance(value, np.ndarray):
-        return kind, value.shape, value.dtype.str, value.tobytes() if value.nbytes <= LARGE_ARRAY else None
-    if isinstance(value, partial):
-        return kind, *[_summary(inside, depth - 1) for inside in (value.func, value.args, value.keywords)]
-    names = [name for name in copyreg._slotnames(kind) if hasattr(value, name)]  # type: ignore[attr-defined]
-    held = {name: getattr(value, name) for name in names} | getattr(value, "__dict__", {})
-    if held and not isinstance(value, type):
-        return kind, _summary(held, depth)
-    try:
-        hash(value)  # a number of NumPy, a dtype, a class: what it is equal to
-    except TypeError:
-        return kind
-    return kind, value
+def _hooked(cell: Any, modules: list[nn.Module], snapshots: list[Snapshot]) -> str | None:
+    """A module inside with hooks; those on the cell itself are called."""
+    if not any(any(map(len, each.hooks)) for each in snapshots):
+        return None
+    parts = [part for module in modules for part in modules_of(module) if part is not cell]
+    return next((type(part).__name__ for part in parts if any(map(part.__dict__.__getitem__, HOOKS))), None)
 
 
 def _may_have_gradient(tensor: Tensor) -> bool:
@@ -173,19 +89,10 @@ def _may_have_gradient(tensor: Tensor) -> bool:
     return tensor.requires_grad or (isinstance(tensor, nn.Parameter) and tensor.is_floating_point())
 
 
-def _parts(cell: Any) -> Iterator[Any]:
-    """A cell, and the modules and cells in its attributes, each once."""
-    if isinstance(cell, nn.Module):
-        yield from modules_of(cell)
-        return
-    if not hasattr(cell, "__dict__"):
-        raise Unsupported(f"the parameters of a {type(cell).__name__} cannot be found; make it a torch.nn.Module")
-    yield cell
-    for attribute in vars(cell).values():
-        if isinstance(attribute, nn.Module) or hasattr(attribute, "step"):
-            yield from _parts(attribute)
-        elif isinstance(attribute, Tensor):
-            raise Unsupported(f"a {type(cell).__name__}, which is no torch.nn.Module, holds a tensor")
+def _parts(cell: Any) -> list[Any]:
+    """A cell, and the modules and cells in its attributes."""
+    around, modules = _around_and_modules(cell)
+    return [*around, *(part for module in modules for part in modules_of(module))]
 
 
 def is_stand_in(tensor: Any) -> bool:
