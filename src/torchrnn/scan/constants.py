@@ -54,8 +54,8 @@ def _known(argument: Any, values: dict[Value, Tensor]) -> Any:
 class Constants:
     """The calls on parameters alone, for parameters that lie in memory in a certain way.
 
-    Views of a parameter, such as its transpose, are found once. What has to be computed is computed in every call, and
-    then a source of its own, after the parameters.
+    Views of a parameter, such as its transpose, are found once, and so is what no parameter is in, such as numbers. The
+    rest is computed in every call. What is no view is a source of its own, after the parameters.
 
     Arguments:
         calls: what is done to the parameters.
@@ -70,6 +70,8 @@ class Constants:
             for i, (value, tensor) in enumerate(values.items())
         }
         self.computed: list[tuple[Call, list[Value]]] = []
+        self.fixed: dict[Value, Tensor] = {}
+        """What no parameter is in."""
         self.n_sources = FIRST_TENSOR + len(of)
         for call in calls:
             run_calls([call], values)
@@ -79,6 +81,8 @@ class Constants:
                 for value in made:
                     self.views[value] = _view(values[value], values[whole], self.views[whole])
                 continue
+            if not operands and whole is None:
+                self.fixed.update((value, values[value].contiguous()) for value in made)
             for value in made:
                 values[value] = made_now = values[value].contiguous()
                 self.views[value] = View(self.n_sources, tuple(made_now.shape), made_now.stride(), 0)
@@ -112,10 +116,12 @@ class Values(dict[Value, Tensor]):
         super().__init__()
         self._views, self._memory = constants.views, memory
         for call, made in constants.computed:
-            run_calls([call], self)
-            for value in made:
-                self[value] = self[value].contiguous()
-                memory.sources.append(self[value])
+            if made[0] in constants.fixed:
+                self.update((value, constants.fixed[value]) for value in made)
+            else:
+                run_calls([call], self)
+                self.update((value, self[value].contiguous()) for value in made)
+            memory.sources += [self[value] for value in made]
 
     def __missing__(self, value: Value) -> Tensor:
         self[value] = tensor = self._memory.view(self._views[value])

@@ -59,6 +59,7 @@ class Snapshot:
         self._attributes = list(map(attrgetter("__dict__"), modules))
         self._where: list[dict[str, Any]] = []
         self._names: list[str] = []
+        self._sized: list[dict[str, Any]] = []
         self._others: list[tuple[dict[str, Any], str, Any]] = []
         self.tensors: list[tuple[dict[str, Any], str]] = []
         self.hooks: list[dict[str, Any]] = []
@@ -68,7 +69,6 @@ class Snapshot:
             inside = part.__dict__["_modules"]
             key.append((type(part), compared, id(part), *map(id, inside.values())))  # one may stand in several places
         self._values = list(map(getitem, self._where, self._names))
-        self._sized = [*self._attributes, *(attributes[name] for attributes in self._attributes for name in HELD)]
         self._sizes = list(map(len, self._sized))
         self.key = Key(tuple(key))
 
@@ -76,11 +76,18 @@ class Snapshot:
         """Note where everything lies that one module holds; returns what of it belongs to the key."""
         attributes = part.__dict__
         plain, others = attributes_of(part)
-        self._others += [(attributes, name, summary) for name, summary in others]
         inside = attributes["_modules"]
-        for where, names in ((attributes, [*plain, *HELD, *HOOKS]), (inside, inside)):
+        watched = [(attributes, [*plain, *HELD, *HOOKS]), (inside, list(inside))]
+        for name, summary in others:
+            if _holds_plain_values_only(attributes[name]):
+                own = attributes[name].__dict__
+                watched += (attributes, [name]), (own, list(own))
+            else:
+                self._others.append((attributes, name, summary))
+        for where, names in watched:
             self._where += [where] * len(names)
             self._names += names
+        self._sized += [*(where for where, _ in watched), *(attributes[name] for name in HELD)]
         self.tensors += [(attributes[held], name) for held in HELD[1:] for name in attributes[held]]
         self.hooks += [attributes[name] for name in HOOKS]
         return *((name, attributes[name]) for name in plain), *others
@@ -118,6 +125,12 @@ def attributes_of(part: Any) -> tuple[list[str], list[tuple[str, Any]]]:
     compared = [name for name in attributes if name not in remembered and name not in left_out]
     plain = [name for name in compared if type(attributes[name]) in PLAIN]
     return plain, [(name, summary_of(attributes[name])) for name in compared if name not in plain]
+
+
+def _holds_plain_values_only(value: Any) -> bool:
+    """Whether an object is one of a simple class, and what it holds cannot change within."""
+    kind = type(value)
+    return kind.__mro__[1:] == (object,) and hasattr(value, "__dict__") and {*map(type, vars(value).values())} <= PLAIN
 
 
 def summary_of(value: Any, depth: int = 3) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from torchrnn.scan.constants import Values, flat_constant
 from torchrnn.scan.layout import PADDING, Array
 from torchrnn.scan.multiplications import Bias
 from torchrnn.scan.native import Run
+from torchrnn.scan.record import Value
 from torchrnn.scan.views import TEMPORARY, Memory
 
 if TYPE_CHECKING:
@@ -32,10 +34,15 @@ class Table:
         self._rows: list[tuple[Bias, int]] = []
         """Constants that have to be written out for the machine: sources after all others."""
         rows: dict[Array, tuple[int, int]] = {}
+        self._fixed: dict[Array, Tensor] = {
+            ref.array: executor.numbers[ref.array] for ref in program.buffers if ref.array.kind == "number"
+        }
         for array in dict.fromkeys(ref.array for ref in program.buffers if ref.array.kind == "constant"):
             (value, shape, start), width = array.detail
             view = constants.row(value, shape, start, width)
-            if view is not None and view.stride == (1,) and width > 1 and width % PADDING == 0:
+            if value in constants.fixed:
+                self._fixed[array] = self._row(constants.fixed, *array.detail)
+            elif view is not None and view.stride == (1,) and width > 1 and width % PADDING == 0:
                 rows[array] = view.source, view.offset
             else:
                 rows[array] = first_row + len(self._rows), 0
@@ -54,8 +61,8 @@ class Table:
             sources.extend([nowhere] * len(others))
 
         for ref in program.buffers:
-            if ref.array.kind == "number":
-                plain(executor.numbers[ref.array].data_ptr(), 0, 0, 0, 0, 0)
+            if ref.array in self._fixed:
+                plain(self._fixed[ref.array].data_ptr(), 0, 0, 0, 0, 0)
             elif ref.array.kind == "constant":
                 point(*rows[ref.array])
                 plain(0, 0, 0, 0, 0)
@@ -97,7 +104,7 @@ class Table:
         numbers[self._weights_field] = begin + 8 * self._weights_at
         self._native.run(begin + 8 * self._run_at)
 
-    def _row(self, values: Values, detail: Bias, width: int) -> Tensor:
+    def _row(self, values: Mapping[Value, Tensor], detail: Bias, width: int) -> Tensor:
         """A row of a constant, as long as the machine may read."""
         row = flat_constant(values, *detail, width)
         if width == 1:
