@@ -194,16 +194,17 @@ class _Builder:
         """
         needed = {self.fusion.result[piece] for piece in self.needed}
         for group in before:
-            heirs: dict[Piece, Piece] = {}
+            heirs: dict[Piece, list[Piece]] = {}
             free = sorted(needed - set(self.homes), key=lambda piece: uses.written.get(piece, (0, 0)))
             for product in sorted(group.products, key=uses.last_read):
                 place = uses.in_place(product)
                 heir = next((p for p in free if p not in heirs and uses.may_replace(p, place)), None)
                 if heir is None or product in needed:
                     break
-                heirs.update(dict.fromkeys([*place[1:], heir], product))
+                heirs.update(dict.fromkeys([*place[1:], heir], place))
             else:
-                self.homes.update((heir, self.homes[product]) for heir, product in heirs.items())
+                self.homes.update((heir, self.homes[place[0]]) for heir, place in heirs.items())
+                uses.hold(heirs)
 
     def _store_rest(self, uses: Uses) -> None:
         """Store what is needed and has no place yet; what is kept side by side, so that it may be replaced as a row."""

@@ -57,6 +57,11 @@ class Uses:
             and all(time < now or (time == now and reader is piece) for time, reader in reads)
         )
 
+    def hold(self, heirs: dict[Piece, list[Piece]]) -> None:
+        """Let pieces that may replace others stay behind what reads these, whatever is put into another order later."""
+        for heir, before in heirs.items():
+            self._waits.setdefault(heir, set()).update(self._readers_to_wait_for(heir, before) or [])
+
     def replace(self, heirs: dict[Piece, list[Piece]]) -> bool:
         """Do what reads the values of ``heirs`` before the keys, which take their places, if that can be.
 
