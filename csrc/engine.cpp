@@ -1,8 +1,9 @@
 // The machine: runs a program for T steps over N rows, and the C interface to it.
 //
 // A team of threads stands in a grid of row groups by column groups. Row groups never wait for one another: each runs
-// through all of time on its own rows. Column groups share rows and wait where the program says BARRIER. The team is
-// PyTorch's own: OpenMP, with the library that is loaded already.
+// through all of time on its own rows. Column groups share rows, each its own columns of them or, where whole rows are
+// read, its own part of the rows; they wait where the program says BARRIER. The team is PyTorch's own: OpenMP, with the
+// library that is loaded already.
 #include <omp.h>
 #include <sched.h>
 #include <atomic>
@@ -68,11 +69,12 @@ class Worker {
  public:
   Worker(const Run& run, const std::vector<Product>& products, int row_group, int column_group, int row_groups,
          int column_groups, Barrier& barrier)
-      : run(run), program(*run.program), products(products), barrier(barrier), worker(row_group * column_groups + column_group), column_group(column_group),
-        column_groups(column_groups), first(run.rows * row_group / row_groups), last(run.rows * (row_group + 1) / row_groups),
+      : run(run), program(*run.program), products(products), barrier(barrier),
+        worker(row_group * column_groups + column_group), column_group(column_group), column_groups(column_groups),
+        first(run.rows * row_group / row_groups), last(run.rows * (row_group + 1) / row_groups),
         now(program.widths.size()), local_size(std::max(program.widest, BLOCK) + PADDING),
         local(aligned_floats(program.n_locals * local_size + PADDING)),
-        rounded(aligned_floats(size_of_rounded())), fetches_ahead(can_fetch_ahead()) {}
+        rounded(aligned_floats(size_of_rounded())) {}
 
   void run_all_steps() {
     for (int64_t i = 0; i < run.steps; i++) run_step(run.backwards ? run.steps - 1 - i : i);
@@ -101,15 +103,6 @@ class Worker {
   const int64_t local_size;
   Floats local;
   Floats rounded;             // rows that a product reads, in bfloat16
-  const bool fetches_ahead;   // whether what a step reads leaves room in the cache for what the next one reads
-
-  static constexpr int64_t MOST_AHEAD = 1 << 16;  // floats
-  bool can_fetch_ahead() const {
-    int64_t floats = 0;
-    for (const Pointwise& pointwise : program.pointwise)
-      floats += (int64_t)pointwise.reads.size() * (last - first) * pointwise.width / column_groups;
-    return floats <= MOST_AHEAD;
-  }
 
   void find_buffers(int64_t t) {
     for (size_t b = 0; b < now.size(); b++) {
@@ -182,7 +175,6 @@ class Worker {
     for (int64_t c = begin; c < end; c += columns)
       for (int64_t r = first; r < last; r += rows) {
         int64_t n_columns = std::min(columns, end - c);
-        if (fetches_ahead) fetch_next_step(pointwise, r, std::min(last, r + rows), c, n_columns);
         for (const Instruction& in : pointwise.body) run_instruction(in, r, std::min(rows, last - r), c, n_columns, n_columns);
       }
   }
@@ -198,16 +190,6 @@ class Worker {
     Operand operands[4];
     for (int i = 0; i <= operation.arity; i++) operands[i] = locate(in.operands[i], row, column, local_stride);
     operation.kernel(operands[0], operands[1], operands[2], operands[3], rows, columns);
-  }
-  // What the next step reads has not been seen for a whole sequence: it is on its way while this step is computed.
-  void fetch_next_step(const Pointwise& pointwise, int64_t row, int64_t end, int64_t column, int64_t n_columns) {
-    for (int b : pointwise.reads) {
-      const Buffer& buffer = run.buffers[b];
-      if (buffer.time_stride == 0 || buffer.is_ring) continue;
-      const float* next = now[b] + (run.backwards ? -buffer.time_stride : buffer.time_stride) + column;
-      for (int64_t r = row; r < end; r++)
-        for (int64_t c = 0; c < n_columns; c += PADDING) __builtin_prefetch(next + r * buffer.row_stride + c);
-    }
   }
 
   Operand locate(int operand, int64_t row, int64_t column, int64_t local_stride) {

@@ -27,7 +27,6 @@ struct Pointwise {
   bool by_rows;
   int64_t width = 0;  // the greatest of the body
   std::vector<Instruction> body;
-  std::vector<int> reads;  // buffers that are read before they are written
 };
 struct Stage {
   StageKind kind;
@@ -126,20 +125,12 @@ class Reader {
         written[in.operands[0] - LOCAL] = true;
         program.n_locals = std::max(program.n_locals, in.operands[0] - LOCAL + 1);
       }
-      if (!on_rows)
-        for (int i = 1; i <= operation.arity; i++) note_read(pointwise, in.operands[i]);
       pointwise.width = std::max(pointwise.width, in.width);
       pointwise.body.push_back(in);
     }
     program.widest = std::max(program.widest, pointwise.width);
     program.stages.push_back({POINTWISE, (int)program.pointwise.size()});
     program.pointwise.push_back(std::move(pointwise));
-  }
-  static void note_read(Pointwise& pointwise, int operand) {
-    if (operand >= LOCAL) return;
-    for (const Instruction& earlier : pointwise.body)
-      if (earlier.operands[0] == operand) return;
-    if (std::find(pointwise.reads.begin(), pointwise.reads.end(), operand) == pointwise.reads.end()) pointwise.reads.push_back(operand);
   }
   int operand(int64_t touched) {
     if (at < end && *at >= LOCAL) return next(LOCAL, LOCAL + (1 << 12), "local slot");
