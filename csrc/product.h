@@ -164,8 +164,10 @@ static void multiply_block(const float* weights, const Rows* inputs, int n_input
       for (int chain = 0; chain < CHAINS; chain++, weights += VECTORS * LANES) {
         Vector w[VECTORS];
         for (int v = 0; v < VECTORS; v++) __builtin_prefetch(weights + (AHEAD * VECTORS + v) * LANES);
-        __builtin_prefetch(later, 0, 2);
-        later += LINE;
+        if (ROWS > 1) {  // one row leaves no time for more than its own weights
+          __builtin_prefetch(later, 0, 2);
+          later += LINE;
+        }
         for (int v = 0; v < VECTORS; v++) w[v] = load(weights + v * LANES);
         for (int m = 0; m < ROWS; m++) {
           Vector x = splat(a[m * stride + k + chain]);
