@@ -133,6 +133,7 @@ def test_an_input_that_is_not_contiguous(make: Make) -> None:
     assert_same(cell.sequence(x.transpose(0, 1).contiguous().transpose(0, 1))[0], expected)
 
 
+@pytest.mark.slow
 @every_cell
 def test_gradients_of_a_sequence(make: Make) -> None:
     net = torchrnn.Sequencer(double(make))

@@ -17,6 +17,8 @@ from torchrnn.cli import main
 from torchrnn.cli.options import canonical
 from torchrnn.cli.progress import TrainingReport
 
+pytestmark = pytest.mark.slow
+
 TEXT = "Ein Käse, 中文 🙂 and the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = ["--rnn-size=12", "--wordvec-size=6", "--batch-size=4", "--seq-length=10", "--threads=1"]
 

@@ -21,6 +21,8 @@ try:
 except Unsupported as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 TEXT = "abcdefghij é中🙂\n"
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},

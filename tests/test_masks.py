@@ -61,6 +61,7 @@ SEQUENCES: dict[str, Callable[[], torchrnn.Module]] = {
 every_sequence = pytest.mark.parametrize("make", SEQUENCES.values(), ids=SEQUENCES.keys())
 
 
+@pytest.mark.slow
 @every_sequence
 @given(lengths=st.lists(st.integers(2, T), min_size=1, max_size=4), padding=st.sampled_from([math.nan, math.inf, 7.0]))
 def test_each_row_of_a_ragged_batch_is_as_if_alone(

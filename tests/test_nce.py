@@ -18,6 +18,8 @@ import torchrnn
 from torchrnn import AliasMultinomial, NCECriterion, NCEModule
 from torchrnn.nce.alias import CERTAIN
 
+pytestmark = pytest.mark.slow
+
 SIGMAS = 6
 
 

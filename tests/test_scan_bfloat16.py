@@ -27,6 +27,8 @@ try:
 except Unsupported as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 
 def results(cell: Any, x: Any, state: Any, run: Callable[..., Any]) -> list[Tensor | None]:
     """Outputs, final states and the gradients of everything, of inputs and states that are copied."""

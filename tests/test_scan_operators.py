@@ -19,6 +19,8 @@ try:
 except Unsupported as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 
 def leaves_of(cell: torchrnn.AbstractRecurrent, T: int = 4, N: int = 3) -> tuple[list[Tensor], int]:
     x = torch.randn(T, N, 4, requires_grad=True)

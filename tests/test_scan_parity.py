@@ -177,6 +177,7 @@ def test_dropped_weights_are_parameters_like_others() -> None:
     assert explain(torchrnn.Sequencer(cell), torch.randn(6, 5, D)) == "native"
 
 
+@pytest.mark.slow
 @example(seed=7100, grid=(1, 1))
 @example(seed=7646, grid=(2, 1))
 @example(seed=8531, grid=(1, 2))

@@ -39,6 +39,7 @@ def trainer(recorded, shared):
     return Trainer(model, train, val, settings)
 
 
+@pytest.mark.slow
 def test_the_first_100_losses(recorded, trainer):
     losses = [trainer.step().loss for _ in range(100)]
     # Within 1e-5 where this was written; with the eps of PyTorch's Adam it is 5e-4.
