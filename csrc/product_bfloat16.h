@@ -87,7 +87,7 @@ static inline void round_rows(const Rows* inputs, int n_inputs, int64_t first, i
 
 // Floats that the rounded rows of a product take.
 static inline int64_t rounded_size(const Product& product, int64_t rows) {
-  return rows * (bfloat16_by() == ROUNDED ? product.depth : padded_depth(product.depth) / 2) + PADDING;
+  return rows * bfloat16_packed_depth(product.depth) + PADDING;
 }
 
 // Packs one tile, by way of the same tile in float.

@@ -86,13 +86,10 @@ class _Builder:
 
     def _places_of_sums(self, pieces: list[Piece]) -> dict[Piece, Ref]:
         """Places in one array for all."""
-        array = self._array("sum", sum(padded(piece.width) for piece in pieces)) if pieces else None
-        places, column = {}, 0
-        for piece in pieces:
-            assert array is not None
-            places[piece] = Ref(array, column)
-            column += padded(piece.width)
-        return places
+        if not pieces:
+            return {}
+        array = self._array("sum", sum(padded(piece.width) for piece in pieces))
+        return _beside_one_another(pieces, Ref(array))
 
     def _array(self, kind: str, columns: int, detail: object = None) -> Array:
         array = Array(kind, columns + (PADDING if columns % 256 == 0 and columns else 0), detail=detail)
@@ -166,25 +163,19 @@ class _Builder:
         A step has such a leaf in the cache, and writing to memory that is not takes longer than most of its arithmetic.
         """
         for first in self.free:
-            places, column = [], first.column
-            for piece in pieces:
-                places.append(Ref(first.array, column, first.shift))
-                column += padded(piece.width)
-            if not all(place in self.free for place in places):
+            places = _beside_one_another(pieces, first)
+            if not all(place in self.free for place in places.values()):
                 continue
-            if uses.replace({piece: self.free[place] for piece, place in zip(pieces, places, strict=True)}):
-                self.homes.update(zip(pieces, places, strict=True))
-                for place in places:
+            if uses.replace({piece: self.free[place] for piece, place in places.items()}):
+                self.homes.update(places)
+                for place in places.values():
                     del self.free[place]
                 return True
         return False
 
     def _side_by_side(self, pieces: list[Piece]) -> Array:
         array = self._array("stack", sum(padded(piece.width) for piece in pieces))
-        column = 0
-        for piece in pieces:
-            self.homes[piece] = Ref(array, column)
-            column += padded(piece.width)
+        self.homes.update(_beside_one_another(pieces, Ref(array)))
         return array
 
     def _reuse(self, before: list[Before], uses: Uses) -> None:
@@ -299,6 +290,15 @@ class _Builder:
                 leaving.update(arg for arg in args if made_in.get(arg, i) != i)
             leaving.update(read_across(segment))
         return leaving
+
+
+def _beside_one_another(pieces: Iterable[Piece], first: Ref) -> dict[Piece, Ref]:
+    """Places for pieces from one on, each behind the padding of the one before it."""
+    places, column = {}, first.column
+    for piece in pieces:
+        places[piece] = Ref(first.array, column, first.shift)
+        column += padded(piece.width)
+    return places
 
 
 def _places_to_take(leaves: dict[Piece, Ref], free: Container[Piece]) -> dict[Ref, list[Piece]]:

@@ -76,12 +76,12 @@ class Constants:
         for call in calls:
             run_calls([call], values)
             operands, made = set(call.operands()), call.made()
-            whole = operands.pop() if len(operands) == 1 else None
+            whole = next(iter(operands)) if len(operands) == 1 else None
             if whole is not None and all(_lies_in(values[value], values[whole]) for value in made):
                 for value in made:
                     self.views[value] = _view(values[value], values[whole], self.views[whole])
                 continue
-            if not operands and whole is None:
+            if not operands:
                 self.fixed.update((value, values[value].contiguous()) for value in made)
             for value in made:
                 values[value] = made_now = values[value].contiguous()

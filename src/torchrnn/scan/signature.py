@@ -111,8 +111,7 @@ def stand_in(cell: Any, tensors: list[Tensor], in_float32: bool = True) -> tuple
     """A copy of a cell to be traced, so that the cell itself sees nothing of it, and the tensors that it holds.
 
     These share the memory of the originals, where these have any and are not in bfloat16, unless they are to stay as
-    they are. What modules remember of earlier calls is no part of
-    a step.
+    they are. What modules remember of earlier calls is no part of a step.
     """
     with torch.no_grad():
         aliases = [like(tensor).detach() for tensor in tensors]
