@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <memory>
 #include "program.h"
+#include "tasks.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -27,8 +28,12 @@ struct Run {
   int64_t steps, rows;
   int64_t backwards;           // whether time runs from the last step to the first
   int64_t row_groups, column_groups;
-  int64_t is_packed;           // whether the workspace holds the packed weights already
-  float* workspace;
+  float* workspace;            // for packed weights
+  int64_t threads;             // of the tasks
+  const Task* before;
+  int64_t n_before;
+  const Task* after;
+  int64_t n_after;
 };
 
 class Barrier {
@@ -256,8 +261,7 @@ EXPORT int64_t engine_workspace(const Program* program, int column_groups) {
 EXPORT int64_t engine_width(const Program* program, int buffer) { return program->widths[buffer]; }
 EXPORT int engine_weights(const Program* program) { return program->n_weights; }
 
-EXPORT void engine_run(const Run* given) {
-  const Run& run = *given;
+static void run_loop(const Run& run) {
   if (run.steps <= 0 || run.rows <= 0) return;
   std::vector<Product> products = run.program->products;
   int64_t packed_size = 0;
@@ -276,10 +280,8 @@ EXPORT void engine_run(const Run* given) {
       for (int i = 0; i < run.row_groups; i++) barriers[i].expect((int)run.column_groups);
     }
     if (!too_few) {
-      if (!run.is_packed) {
-        pack(run, products, row_group, column_group, (int)run.row_groups);
-        everybody.wait();
-      }
+      pack(run, products, row_group, column_group, (int)run.row_groups);
+      everybody.wait();
       Worker(run, products, row_group, column_group, (int)run.row_groups, (int)run.column_groups, barriers[row_group]).run_all_steps();
     }
   }
@@ -293,6 +295,15 @@ EXPORT void engine_run(const Run* given) {
   Barrier alone;
   pack(run, products, 0, 0, 1);
   Worker(run, products, 0, 0, 1, 1, alone).run_all_steps();
+}
+
+// The function that products of tasks are computed by: `sgemm` of a BLAS.
+EXPORT void engine_use_sgemm(Sgemm given) { sgemm = given; }
+
+EXPORT void engine_run(const Run* run) {
+  run_tasks(run->before, run->n_before, (int)run->threads);
+  run_loop(*run);
+  run_tasks(run->after, run->n_after, (int)run->threads);
 }
 
 #include "stepper.h"

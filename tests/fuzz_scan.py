@@ -21,7 +21,8 @@ from rounded_products import RoundedProducts
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from torchrnn.scan import Stepper, execute, explain, scan, stepping, unstacked, use
+from torchrnn.scan import Stepper, execute, explain, scan, unstacked, use
+from torchrnn.scan.arena import arena
 
 TOLERANCE = 1e-5
 AMPLIFIED = 30
@@ -225,14 +226,15 @@ def _double(tree: object) -> object:
 @contextlib.contextmanager
 def poisoned(grid: tuple[int, int] | None = None) -> Iterator[None]:
     """Memory full of NaN, and a grid of threads of one's choice."""
-    allocate, choose_grid, for_steps = execute.allocate, execute.choose_grid, stepping.allocate
-    execute.allocate = stepping.allocate = lambda n: torch.full((n,), float("nan"))
+    choose_grid = execute.choose_grid
+    vars(arena)["empty"] = lambda *shape: torch.full(shape, float("nan"))
     if grid is not None:
         execute.choose_grid = lambda N, n_weights: grid
     try:
         yield
     finally:
-        execute.allocate, execute.choose_grid, stepping.allocate = allocate, choose_grid, for_steps
+        execute.choose_grid = choose_grid
+        del vars(arena)["empty"]
 
 
 def main(first: int, last: int, *grid: int, in_bfloat16: bool = False) -> int:

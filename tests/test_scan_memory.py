@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 import torchrnn
-from torchrnn.scan import call, execute, native, scan, use
+from torchrnn.scan import call, native, recipe, scan, use
 from torchrnn.scan.arena import SMALL, Arena
 from torchrnn.scan.operations import Unsupported
 
@@ -158,7 +158,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         weakref.finalize(memory, alive.pop, id(memory))
         return torch.from_numpy(memory)
 
-    monkeypatch.setattr(execute, "allocate", allocate)
+    monkeypatch.setattr(recipe, "allocate", allocate)
     return lambda: sum(alive.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from torchrnn.scan.execute import Layout
 from torchrnn.scan.layout import Array
 from torchrnn.scan.pieces import Piece
-from torchrnn.scan.views import Memory, View
+from torchrnn.scan.views import View
 
 
 class Carried:
@@ -27,7 +27,7 @@ class Carried:
             [(array, piece.width) for piece, array in zip(row, own, strict=True)]
             for row, own in zip(rows, arrays, strict=True)
         ]
-        self._shapes = shapes
+        self.shapes = shapes
 
     def slots(self, layout: Layout, step: int) -> list[list[View]]:
         """Where the states after ``step`` steps lie, each in parts (N, width)."""
@@ -36,7 +36,7 @@ class Carried:
     def after_each_step(self, kept: Tensor, kept_at: Mapping[Array, int], T: int, N: int) -> list[Tensor]:
         """The states after each step, (T, N, ...), in what a run kept: views where a state is of one piece."""
         result = []
-        for parts, shape in zip(self._parts, self._shapes, strict=True):
+        for parts, shape in zip(self._parts, self.shapes, strict=True):
             whole = [
                 kept.as_strided(
                     (T, N, width),
@@ -48,26 +48,3 @@ class Carried:
             joined = whole[0] if len(whole) == 1 else torch.cat(whole, 2)
             result.append(joined if len(shape) == 1 else joined.view(T, N, *shape))
         return result
-
-
-def put(layout: Layout, memory: Memory, slots: Sequence[Sequence[View]], states: Sequence[Tensor | None]) -> None:
-    """Write states where they belong; ``None`` is zero."""
-    for parts, state in zip(slots, states, strict=True):
-        if state is None:
-            for part in parts:
-                if not layout.is_cleared(part):
-                    memory.view(part).zero_()
-            continue
-        flat = state if state.dim() == 2 else state.reshape(state.shape[0], -1)
-        column = 0
-        for part in parts:
-            width = part.size[1]
-            memory.view(part).copy_(flat if len(parts) == 1 else flat[:, column : column + width])
-            column += width
-
-
-def get(memory: Memory, parts: Sequence[View], shape: tuple[int, ...]) -> Tensor:
-    """A copy of one state, (N, ...)."""
-    tensors = [memory.view(part) for part in parts]
-    copy = tensors[0].clone(memory_format=torch.contiguous_format) if len(tensors) == 1 else torch.cat(tensors, 1)
-    return copy if len(shape) == 1 else copy.view(copy.shape[0], *shape)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 
 import torch
 from torch import Tensor
 
 from torchrnn.scan.arena import arena
-from torchrnn.scan.constants import Constants, Values
+from torchrnn.scan.constants import Constants
 from torchrnn.scan.layout import PADDING, Array, Program, Ref, padded
 from torchrnn.scan.native import NativeProgram
-from torchrnn.scan.table import Table
-from torchrnn.scan.views import KEPT, TEMPORARY, Memory, View
+from torchrnn.scan.views import KEPT, TEMPORARY, View, matrix
 
 CACHE_OF_A_CORE, CACHE_OF_ALL = 1.3 * 2**20, 20 * 2**20
 """Bytes of packed weights that every core holds for itself, or reads anew at each step."""
@@ -100,22 +98,25 @@ class Layout:
     """
 
     def __init__(self, executor: Executor, T: int, N: int, constants: Constants, kept_at: Mapping[Array, int]) -> None:
-        self.T, self.N, self.constants = T, N, constants
+        self.executor, self.T, self.N, self.constants = executor, T, N, constants
         self.grid = choose_grid(N, executor.native.workspace(1))
         self.threads = self.grid[0] * self.grid[1]
         self._places = {array: (KEPT, at, array.columns) for array, at in kept_at.items()}
         for i, (array, row) in enumerate(executor.given):
             self._places[array] = constants.n_sources + i, 0, row
-        self._given_rows = [row for _, row in executor.given]
-        end = self._cleared = 0
+        self.given_rows = [row for _, row in executor.given]
+        self.n_sources = constants.n_sources + len(executor.given)
+        """Of views in this layout; a call may have more."""
+        end = cleared = 0
         for array in executor.temporary:
             self._places[array] = TEMPORARY, end, array.columns
             end += _size(array, T, N, self.threads)
             if array in executor.cleared:
-                self._cleared = end
-        self._kept_size = executor.kept_size(T, N)
-        self._temporary_size = end + padded(executor.native.workspace(self.grid[1])) + PADDING
-        self._table = Table(executor, self, workspace_at=end)
+                cleared = end
+        self.cleared = matrix(TEMPORARY, 1, cleared) if cleared else None
+        """What a call begins with zeros in."""
+        self.kept_size, self.workspace_at = executor.kept_size(T, N), end
+        self.temporary_size = end + padded(executor.native.workspace(self.grid[1])) + PADDING
 
     # ------------------------------------------------------------------ where things lie
 
@@ -137,37 +138,12 @@ class Layout:
         return self._matrix(Ref(array), self.N, width, (step & 1 if array.kind == "ring" else step) * self.N)
 
     def sum_view(self, ref: Ref, width: int) -> View:
-        """What the loop sums: (width,), or for several groups of rows the sums of each, (groups, width)."""
-        sums = self._matrix(ref, self.threads, width)
-        return sums if self.threads > 1 else View(sums.source, (width,), (1,), sums.offset)
+        """What the loop sums, each thread by itself, (threads, width)."""
+        return self._matrix(ref, self.threads, width)
 
     def is_cleared(self, view: View) -> bool:
         """Whether a call begins with zeros there."""
-        return view.source == TEMPORARY and view.offset < self._cleared
-
-    # ------------------------------------------------------------------ a call
-
-    def memory(
-        self, given: Sequence[Tensor], tensors: Sequence[Tensor], kept: Tensor | None = None, is_cleared: bool = False
-    ) -> tuple[Memory, Values]:
-        """The memory of a call, of no particular values, and what is made of parameters."""
-        temporary = allocate(self._temporary_size)
-        if kept is None:
-            kept = allocate(self._kept_size)
-            if is_cleared:
-                kept.zero_()
-        memory = Memory([kept, temporary, *tensors])
-        if is_cleared:
-            temporary.zero_()
-        elif self._cleared:
-            ctypes.memset(temporary.data_ptr(), 0, 4 * self._cleared)
-        values = Values(self.constants, memory)
-        memory.sources += [given_memory(tensor, row) for tensor, row in zip(given, self._given_rows, strict=True)]
-        return memory, values
-
-    def run(self, memory: Memory, values: Values) -> None:
-        """All steps."""
-        self._table.run(memory, values)
+        return self.cleared is not None and view.source == TEMPORARY and view.offset < self.cleared.size[1]
 
 
 def _size(array: Array, T: int, N: int, threads: int = 1) -> int:

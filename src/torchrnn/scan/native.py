@@ -36,8 +36,12 @@ class Run(ctypes.Structure):
         ("backwards", ctypes.c_int64),
         ("row_groups", ctypes.c_int64),
         ("column_groups", ctypes.c_int64),
-        ("is_packed", ctypes.c_int64),
         ("workspace", ctypes.c_void_p),
+        ("threads", ctypes.c_int64),
+        ("before", ctypes.c_void_p),
+        ("n_before", ctypes.c_int64),
+        ("after", ctypes.c_void_p),
+        ("n_after", ctypes.c_int64),
     ]
 
 
@@ -94,9 +98,24 @@ def _declared(engine: ctypes.CDLL) -> ctypes.CDLL:
     engine.engine_weights.argtypes = [ctypes.c_void_p]
     engine.engine_run.argtypes = [ctypes.c_void_p]
     engine.engine_run.restype = None
+    engine.engine_use_sgemm.argtypes = [ctypes.c_void_p]
+    engine.engine_use_sgemm.restype = None
     engine.engine_round.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p, ctypes.c_int]
     engine.engine_round.restype = None
     return engine
+
+
+@cache
+def multiplies_by_itself() -> bool:
+    """Whether the machine has been given PyTorch's own function for products of matrices, where that can be found."""
+    suffix = ".dylib" if platform.system() == "Darwin" else ".so"
+    try:
+        sgemm = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / f"libtorch_cpu{suffix}")).sgemm_
+    except (OSError, AttributeError):
+        return False
+    engine = library()
+    engine.engine_use_sgemm(sgemm)
+    return True
 
 
 @cache

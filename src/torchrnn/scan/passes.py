@@ -1,4 +1,4 @@
-"""A pass: one of the programs of a plan, forward or backward, with what PyTorch computes around it."""
+"""A pass: one of the programs of a plan, forward or backward, with what is done for all steps around it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchrnn.scan.carried import Carried, put
+from torchrnn.scan.carried import Carried
 from torchrnn.scan.constants import Constants
 from torchrnn.scan.execute import Executor, Layout
 from torchrnn.scan.layout import Ref
 from torchrnn.scan.multiplications import Refs, plan_multiplications
-from torchrnn.scan.pieces import Piece
-from torchrnn.scan.stacked import Places, Stacked
-from torchrnn.scan.views import Memory
+from torchrnn.scan.native import multiplies_by_itself
+from torchrnn.scan.places import Places
+from torchrnn.scan.recipe import Recipe, Wanted
+from torchrnn.scan.stacked import Stacked
 
 MOST_LAYOUTS = 64
 
@@ -58,36 +59,25 @@ class LaidOut:
     """A pass in a layout."""
 
     def __init__(self, own: Pass, layout: Layout) -> None:
-        self.layout, self._stacked_type = layout, own.stacked_type
+        self.layout, self.stacked_type = layout, own.stacked_type
         first, last = (layout.T, 0) if own.executor.backwards else (0, layout.T)
-        self._first, self.last = own.carried.slots(layout, first), own.carried.slots(layout, last)
-        """Where states lie before the first step, and after the last."""
-        self._leaves, self._places = Places(layout, own.leaves), Places(layout, own.refs)
-        self._before = [
-            (layout.view(Ref(array), array.columns), self._leaves.steps(steps)) for array, steps in own.before
+        self.first, self.last = own.carried.slots(layout, first), own.carried.slots(layout, last)
+        """Where the parts of each state lie before the first step, and after the last."""
+        self.shapes = own.carried.shapes
+        multiplies = own.stacked_type is Stacked and multiplies_by_itself()
+        self.leaves = Places(layout, own.leaves, {}, multiplies)
+        self.places = Places(layout, own.refs, own.program.sums, multiplies)
+        self.before = [
+            (layout.view(Ref(array), array.columns), self.leaves.steps(steps)) for array, steps in own.before
         ]
-        self._sums = {piece: layout.sum_view(ref, piece.width) for piece, ref in own.program.sums.items()}
+        self._recipes: dict[tuple[Wanted, tuple[bool, ...]], Recipe] = {}
 
-    def run(
-        self,
-        given: Sequence[Tensor],
-        tensors: Sequence[Tensor],
-        states: Sequence[Tensor | None],
-        kept: Tensor | None = None,
-        is_cleared: bool = False,
-    ) -> Stacked:
-        """All steps; what the loop left behind, and what follows from that."""
-        memory, values = self.layout.memory(given, tensors, kept, is_cleared)
-        put(self.layout, memory, self._first, states)
-        if self._before:
-            before = self._stacked_type(self._leaves, memory, values)
-            for view, steps in self._before:
-                before.multiply(steps, memory.view(view))
-        self.layout.run(memory, values)
-        return self._stacked_type(self._places, memory, values)
-
-    def sums(self, memory: Memory) -> dict[Piece, Tensor]:
-        """What the loop summed, each of the threads by itself."""
-        if self.layout.threads == 1:
-            return {piece: memory.view(view).clone() for piece, view in self._sums.items()}
-        return {piece: memory.view(view).sum(0) for piece, view in self._sums.items()}
+    def recipe(self, wanted: Wanted, states: Sequence[Tensor | None]) -> Recipe:
+        """How to make what is ``wanted``, with these states to begin with, or without."""
+        there = tuple([state is not None for state in states])
+        found = self._recipes.get((wanted, there))
+        if found is None:
+            if len(self._recipes) >= MOST_LAYOUTS:
+                self._recipes.clear()
+            found = self._recipes[wanted, there] = Recipe(self, wanted, there)
+        return found

@@ -11,19 +11,20 @@ from torch import Tensor
 
 from torchrnn.scan.apart import apart
 from torchrnn.scan.build import build
-from torchrnn.scan.carried import Carried, get
+from torchrnn.scan.carried import Carried
 from torchrnn.scan.constants import Constants, Replay, run_calls
 from torchrnn.scan.execute import Executor
+from torchrnn.scan.goals import Row
 from torchrnn.scan.layout import Array, Program, Ref, padded
 from torchrnn.scan.multiplications import Refs
 from torchrnn.scan.operations import Unsupported
-from torchrnn.scan.parameter_gradients import ParameterGradients, Sum
+from torchrnn.scan.parameter_gradients import ParameterGradients, SomeParameters, Sum
 from torchrnn.scan.passes import MOST_LAYOUTS, Pass
 from torchrnn.scan.pieces import Cutter, Piece, propagate_cuts
+from torchrnn.scan.recipe import Wanted
 from torchrnn.scan.record import Value
 from torchrnn.scan.stages import Carry, Stages, cone, what_backward_reads, what_to_keep
 from torchrnn.scan.trace import Trace
-from torchrnn.scan.views import KEPT
 
 Pieces = list[Piece]
 
@@ -35,6 +36,17 @@ class Finished:
     outputs: list[Tensor]
     final: list[Tensor]
     kept: Tensor
+
+
+@dataclass
+class Gradients:
+    """What a backward run makes where some gradients are wanted."""
+
+    inputs: list[int]
+    """Among all gradients, those of inputs that there are."""
+    states: list[int]
+    parameters: SomeParameters
+    wanted: Wanted
 
 
 class Plan:
@@ -75,6 +87,10 @@ class Plan:
         self.x_arrays = [_given_array(row) for row in self.x_rows]
         self.s_arrays = [[Array("stack", padded(p.width), more=1) for p in row] for row in self.s_rows]
         self._plan_forward()
+        shapes = zip(self.outputs, trace.output_shapes, strict=True)
+        # Copies: what users do to an output in place must not change what is kept.
+        self._results = Wanted([Row(tuple(row), shape) for row, shape in shapes], range(len(self.s_rows)))
+        self._gradients: dict[tuple[bool, ...], Gradients] = {}
         if wants_backward:
             self._plan_backward()
         self._find_constants()
@@ -216,15 +232,9 @@ class Plan:
     ) -> Finished:
         """Run all steps; ``xs`` are (T, N, ...). In cleared memory, even the padding is always the same."""
         T, N = xs[0].shape[:2]
-        run = self.forward_pass.laid_out(T, N, self.constants(tensors))
-        done = run.run(xs, tensors, states, is_cleared=is_cleared)
-        # Copies: what users do to an output in place must not change what is kept.
-        outputs = [
-            done.copy(tuple(row), (T, N, *shape))
-            for row, shape in zip(self.outputs, self.trace.output_shapes, strict=True)
-        ]
-        final = [get(done.memory, parts, shape) for parts, shape in zip(run.last, self.trace.state_shapes, strict=True)]
-        return Finished(outputs, final, done.memory.sources[KEPT])
+        run = self.forward_pass.laid_out(T, N, self.constants(tensors)).recipe(self._results, states)
+        made = run.run(xs, tensors, states, is_cleared=is_cleared)
+        return Finished(made.goals, made.last, made.kept)
 
     def kept_size(self, T: int, N: int) -> int:
         """How many floats a forward run keeps; T and N may be symbols."""
@@ -248,23 +258,34 @@ class Plan:
         ``kept`` is used up: gradients are written over what they are computed from.
         """
         T, N = xs[0].shape[:2]
-        run = self.backward_pass.laid_out(T, N, self.constants(tensors))
+        gradients = self._gradients_for(tuple(wanted))
+        run = self.backward_pass.laid_out(T, N, self.constants(tensors)).recipe(gradients.wanted, grad_final)
         given = [*xs]
         for grad, row in zip(grad_outputs, self.gy_rows, strict=True):
             width = sum(piece.width for piece in row)
             given.append(torch.zeros(T, N, width, dtype=torch.float32) if grad is None else grad)
-        done = run.run(given, tensors, grad_final, kept)
-        n_x, n_s = len(xs), len(self.s_rows)
-        grads: list[Tensor | None] = [
-            done.row(tuple(pieces)).view(x.shape) if pieces and is_wanted else None
-            for pieces, x, is_wanted in zip(self.grad_inputs, xs, wanted, strict=False)
-        ]
-        grads += [
-            get(done.memory, parts, shape) if is_wanted else None
-            for parts, shape, is_wanted in zip(run.last, self.trace.state_shapes, wanted[n_x:], strict=False)
-        ]
-        grads += self.parameter_gradients.compute(wanted[n_x + n_s :], done, run.sums(done.memory))
+        made = run.run(given, tensors, grad_final, kept)
+        grads: list[Tensor | None] = [None] * len(wanted)
+        for i, grad in zip(gradients.inputs, made.goals, strict=False):
+            grads[i] = grad.view(xs[i].shape)
+        for i, grad in zip(gradients.states, made.last, strict=True):
+            grads[i] = grad
+        grads[len(xs) + len(self.s_rows) :] = gradients.parameters.finish(
+            made.goals[len(gradients.inputs) :], made.values
+        )
         return apart(grads, [kept, *given])
+
+    def _gradients_for(self, wanted: tuple[bool, ...]) -> Gradients:
+        if wanted not in self._gradients:
+            n_x, n_s = len(self.x_rows), len(self.s_rows)
+            rows = {i: row for i, row in enumerate(self.grad_inputs) if row and wanted[i]}
+            goals = [Row(tuple(row), (sum(piece.width for piece in row),)) for row in rows.values()]
+            parameters = self.parameter_gradients.wanted(wanted[n_x + n_s :])
+            states = [i for i in range(n_s) if wanted[n_x + i]]
+            self._gradients[wanted] = Gradients(
+                list(rows), [n_x + i for i in states], parameters, Wanted([*goals, *parameters.goals], states)
+            )
+        return self._gradients[wanted]
 
 
 def _cut(trace: Trace) -> Cutter:

@@ -1,120 +1,23 @@
-"""What is computed for all steps at once, before and after the loop: by PyTorch, on (T * N, width) matrices."""
+"""What PyTorch computes for all steps at once, before and after the loop, on (T * N, width) matrices.
+
+It can do all of it; what is but products, sums and copies is the machine's, as far as that can: see `tasks`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchrnn.scan.arena import arena
 from torchrnn.scan.constants import Values, flat_constant
-from torchrnn.scan.execute import Layout
-from torchrnn.scan.multiplications import Bias, Block, Multiplication, Refs, plan_multiplications, runs
+from torchrnn.scan.multiplications import Bias
 from torchrnn.scan.operations import OPERATIONS
 from torchrnn.scan.order import in_order
 from torchrnn.scan.pieces import Piece
+from torchrnn.scan.places import Places, Step
 from torchrnn.scan.views import Memory, View
-
-
-class Step(NamedTuple):
-    """A `Multiplication` in a layout."""
-
-    factor: View | Piece
-    weight: list[list[View]]
-    """Above and beside one another."""
-    biases: list[tuple[list[View | Bias], int]] | None
-    to: int
-    width: int
-
-
-class Places:
-    """Where values lie in a layout, and what follows from that."""
-
-    def __init__(self, layout: Layout, refs: Refs) -> None:
-        self._layout, self._refs = layout, refs
-        self.rows = layout.T * layout.N
-        self.views = {piece: layout.view(ref, piece.width) for piece, ref in refs.items()}
-        self._blocks: dict[tuple[Piece, ...], list[View | Piece]] = {}
-        self._shaped: dict[tuple[tuple[Piece, ...], tuple[int, ...]], View | None] = {}
-        self._products: dict[Piece, list[Step]] = {}
-
-    def blocks(self, pieces: tuple[Piece, ...]) -> list[View | Piece]:
-        """Pieces side by side, neighbours in memory as one; what lies nowhere is alone."""
-        if pieces not in self._blocks:
-            self._blocks[pieces] = [
-                self._layout.view(self._refs[pieces[start]], sum(piece.width for piece in pieces[start:stop]))
-                if pieces[start] in self._refs
-                else pieces[start]
-                for start, stop in runs(pieces, self._refs)
-            ]
-        return self._blocks[pieces]
-
-    def shaped(self, pieces: tuple[Piece, ...], shape: tuple[int, ...]) -> View | None:
-        """A row (T, N, ...), where it lies in one place."""
-        key = pieces, shape
-        if key not in self._shaped:
-            first, *others = self.blocks(pieces)
-            if others or isinstance(first, Piece):
-                self._shaped[key] = None
-            else:
-                inner = [prod(shape[i + 1 :]) for i in range(2, len(shape))]
-                stride = (shape[1] * first.stride[0], first.stride[0], *inner)
-                self._shaped[key] = View(first.source, shape, stride, first.offset)
-        return self._shaped[key]
-
-    def products(self, piece: Piece) -> list[Step]:
-        """How a product, or a sum of products, is multiplied out; nothing for other pieces."""
-        if piece not in self._products:
-            terms = self._terms(piece)
-            factors = [each for term in terms for each in zip(term.args, term.detail, strict=True)]
-            factors.sort(key=lambda factor: self.views.get(factor[0], (0,))[::3])  # neighbours in memory are one
-            args, weights = tuple(arg for arg, _ in factors), tuple(weight for _, weight in factors)
-            as_before = Piece("before", args, piece.width, (weights, ()), -1)
-            self._products[piece] = self.steps(plan_multiplications([as_before], self._refs)) if terms else []
-        return self._products[piece]
-
-    def _terms(self, piece: Piece) -> list[Piece]:
-        """The products that a piece is the sum of, each once, if it is one."""
-        terms, waiting = [], [piece]
-        seen: set[Piece] = set()
-        while waiting:
-            term = waiting.pop()
-            if term in self.views or term in seen:
-                return []
-            seen.add(term)
-            if term.op == "linear":
-                terms.append(term)
-            elif term.is_pointwise("add") and term.width == piece.width:
-                waiting += term.args[::-1]
-            else:
-                return []
-        return terms
-
-    def needs(self, piece: Piece) -> list[Piece]:
-        """What has to be computed before a piece."""
-        factors = [step.factor for step in self.products(piece)]
-        return [arg for arg in factors or piece.args if isinstance(arg, Piece) and arg not in self.views]
-
-    def steps(self, multiplications: Sequence[Multiplication]) -> list[Step]:
-        return [
-            Step(
-                each.factor if isinstance(each.factor, Piece) else self._layout.view(each.factor, each.depth),
-                [[self._block(block) for block in row] for row in each.blocks],
-                None if each.biases is None else [self._biases(*biases) for biases in each.biases],
-                each.to,
-                each.width,
-            )
-            for each in multiplications
-        ]
-
-    def _block(self, block: Block) -> View:
-        return self._layout.constants.views[block.weight].block(block.row, block.column, block.rows, block.columns)
-
-    def _biases(self, biases: list[Bias], width: int) -> tuple[list[View | Bias], int]:
-        return [self._layout.constants.row(*bias, width) or bias for bias in biases], width
 
 
 class Stacked:
@@ -163,21 +66,16 @@ class Stacked:
         """A whole row of pieces, (T * N, width)."""
         return _joined([self._matrix(block) for block in self._places.blocks(pieces)])
 
-    def copy(self, pieces: tuple[Piece, ...], shape: tuple[int, ...]) -> Tensor:
-        """The same as a tensor of its own, of another shape."""
-        if len(pieces) == 1 and pieces[0] not in self._places.views and self._places.products(pieces[0]):
-            out = arena.empty(*shape)
-            self.multiply(self._places.products(pieces[0]), out.view(-1, pieces[0].width))
-            return out
-        view = self._places.shaped(pieces, shape)
-        return arena.copy(self.row(pieces).view(*shape) if view is None else self.memory.view(view))
-
     def _matrix(self, block: View | Piece) -> Tensor:
         return self._whole(block) if isinstance(block, Piece) else self.memory.view(block)
 
-    def sum(self, piece: Piece) -> Tensor:
-        """The sum over all steps and rows, (width,)."""
-        return self._whole(piece).sum(0)
+    def total(self, pieces: tuple[Piece, ...]) -> Tensor:
+        """The sums of pieces over all steps and rows, side by side, (width,)."""
+        parts = [
+            (self.memory.view(self._places.sums[piece]) if piece in self._places.sums else self._whole(piece)).sum(0)
+            for piece in pieces
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def outer(self, left: tuple[Piece, ...], right: tuple[Piece, ...]) -> Tensor:
         """The sum over all steps and rows of the outer products of two rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,22 +15,29 @@ from torchrnn.scan.layout import PADDING, Array
 from torchrnn.scan.multiplications import Bias
 from torchrnn.scan.native import Run
 from torchrnn.scan.record import Value
+from torchrnn.scan.tasks import Task
 from torchrnn.scan.views import TEMPORARY, Memory
 
 if TYPE_CHECKING:
-    from torchrnn.scan.execute import Executor, Layout
+    from torchrnn.scan.execute import Layout
 
 
 class Table:
-    """What the machine is given for a layout, as one row of numbers: its buffers, its weights and a `Run`.
+    """What the machine is given: its buffers, its weights, its tasks and a `Run`, as one row of numbers.
 
     A call adds the addresses of its memory.
+
+    Arguments:
+        layout: where things lie.
+        n_sources: of how many tensors, in ``layout`` and in the tasks.
+        before: what to do before the loop.
+        after: and after it.
     """
 
-    def __init__(self, executor: Executor, layout: Layout, workspace_at: int) -> None:
+    def __init__(self, layout: Layout, n_sources: int, before: Sequence[Task], after: Sequence[Task]) -> None:
+        executor = layout.executor
         self._native, self._widest = executor.native, executor.widest
         program, constants = executor.program, layout.constants
-        first_row = constants.n_sources + len(executor.given)
         self._rows: list[tuple[Bias, int]] = []
         """Constants that have to be written out for the machine: sources after all others."""
         rows: dict[Array, tuple[int, int]] = {}
@@ -45,10 +52,10 @@ class Table:
             elif view is not None and view.stride == (1,) and width > 1 and width % PADDING == 0:
                 rows[array] = view.source, view.offset
             else:
-                rows[array] = first_row + len(self._rows), 0
+                rows[array] = n_sources + len(self._rows), 0
                 self._rows.append(array.detail)
 
-        nowhere = first_row + len(self._rows)  # the last of the addresses, which is zero
+        nowhere = n_sources + len(self._rows)  # an address that is zero
         numbers: list[int] = []
         sources: list[int] = []
 
@@ -73,12 +80,23 @@ class Table:
                     plain(0, 0, row, 0, 0)
                 else:
                     plain(layout.N * row, row, 0, ref.shift, int(ref.array.kind == "ring"))
-        self._weights_at = len(numbers)
+        weights_at = len(numbers)
         for value, first, column in program.weights:
             view = constants.views[value]
             down, right = (*view.stride, 1)[:2]
             point(view.source, view.offset + first * down + column * right)
             plain(down, right)
+        starts = {"buffers": 0, "weights": weights_at}
+        for name, tasks in {"before": before, "after": after}.items():
+            starts[name] = len(numbers)
+            for task in tasks:
+                plain(task.kind, task.rows, task.columns, task.depth, task.adds)
+                for view in (task.to, task.a, task.b):
+                    if view is None:
+                        plain(0, 0, 0)
+                    else:
+                        point(view.source, view.offset)
+                        plain(*task.lies(view))
         self._run_at = len(numbers)
         run = Run(
             program=executor.native.handle,
@@ -87,21 +105,23 @@ class Table:
             backwards=executor.backwards,
             row_groups=layout.grid[0],
             column_groups=layout.grid[1],
+            threads=torch.get_num_threads(),
+            n_before=len(before),
+            n_after=len(after),
         )
         plain(*np.frombuffer(bytes(run), dtype=np.int64).tolist())
-        fields = [name for name, *_ in Run._fields_]
-        workspace = self._run_at + fields.index("workspace")
-        numbers[workspace], sources[workspace] = 4 * workspace_at, TEMPORARY
-        self._buffers_field, self._weights_field = (self._run_at + fields.index(n) for n in ("buffers", "weights"))
+        fields = {name: self._run_at + i for i, (name, *_) in enumerate(Run._fields_)}
+        numbers[fields["workspace"]], sources[fields["workspace"]] = 4 * layout.workspace_at, TEMPORARY
+        for name, start in starts.items():  # in the row of numbers itself: the first of a call's addresses
+            numbers[fields[name]], sources[fields[name]] = 8 * start, nowhere + 1
         self._numbers, self._sources = np.asarray(numbers, dtype=np.int64), np.asarray(sources)
 
     def run(self, memory: Memory, values: Values) -> None:
         rows = [self._row(values, *row) for row in self._rows]
-        addresses = np.array([*memory.addresses(), *map(Tensor.data_ptr, rows), 0], dtype=np.int64)
-        numbers = self._numbers + addresses.take(self._sources)
+        numbers = np.empty_like(self._numbers)
         begin = ctypes.addressof(ctypes.c_char.from_buffer(numbers.data))
-        numbers[self._buffers_field] = begin
-        numbers[self._weights_field] = begin + 8 * self._weights_at
+        addresses = np.array([*memory.addresses(), *map(Tensor.data_ptr, rows), 0, begin], dtype=np.int64)
+        np.add(self._numbers, addresses.take(self._sources), out=numbers)
         self._native.run(begin + 8 * self._run_at)
 
     def _row(self, values: Mapping[Value, Tensor], detail: Bias, width: int) -> Tensor:

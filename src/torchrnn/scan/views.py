@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from torch import Tensor
@@ -26,6 +28,16 @@ class View(NamedTuple):
         """A part of a matrix; a vector is one column."""
         down, right = (*self.stride, 1)[:2]
         return View(self.source, (rows, columns), (down, right), self.offset + row * down + column * right)
+
+    def side_by_side(self, widths: Sequence[int]) -> list[View]:
+        """A matrix in parts of so many columns."""
+        starts = accumulate(widths, initial=0)
+        return [self.block(0, start, self.size[0], width) for start, width in zip(starts, widths, strict=False)]
+
+
+def matrix(source: int, rows: int, columns: int) -> View:
+    """All of a source, row after row."""
+    return View(source, (rows, columns), (columns, 1), 0)
 
 
 class Memory:

@@ -1,0 +1,129 @@
+"""A recipe: how to make what is wanted of a pass, in one call of the machine, as far as it can do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from torchrnn.scan.arena import arena
+from torchrnn.scan.constants import Values
+from torchrnn.scan.execute import allocate, given_memory
+from torchrnn.scan.goals import Goal
+from torchrnn.scan.table import Table
+from torchrnn.scan.tasks import Task, clear, copy
+from torchrnn.scan.views import Memory, View, matrix
+
+if TYPE_CHECKING:
+    from torchrnn.scan.passes import LaidOut
+
+
+class Wanted:
+    """What is wanted of a pass; the very same object stands for the same.
+
+    Arguments:
+        goals: values for all steps, and sums of them.
+        last: of what is carried, what is wanted after the last step.
+    """
+
+    def __init__(self, goals: Sequence[Goal], last: Sequence[int]) -> None:
+        self.goals, self.last = list(goals), list(last)
+
+
+class Made(NamedTuple):
+    """What a run has made."""
+
+    goals: list[Tensor]
+    last: list[Tensor]
+    kept: Tensor
+    values: Values
+
+
+class Recipe:
+    """One way to run a pass in its layout.
+
+    Arguments:
+        own: the pass in its layout.
+        wanted: what to make.
+        there: which of the states are given; the others are zero.
+    """
+
+    def __init__(self, own: LaidOut, wanted: Wanted, there: Sequence[bool]) -> None:
+        self._own, self._wanted = own, wanted
+        self._layout = layout = own.layout
+        source = layout.n_sources
+        before: list[Task] = [] if layout.cleared is None else [clear(layout.cleared)]
+        for parts, is_there in zip(own.first, there, strict=True):
+            if is_there:
+                before += [copy(part, given) for given, part in _parts_of(source, parts)]
+                source += 1
+            else:
+                before += [clear(part) for part in parts if not layout.is_cleared(part)]
+        self._for_torch = []
+        """Products before the loop that the machine cannot compute."""
+        for view, steps in own.before:
+            described = own.leaves.step_tasks(steps, view)
+            if described is None:
+                self._for_torch.append((view, steps))
+            before += described or []
+        after: list[Task] = []
+        self._sizes = [goal.size(layout.T, layout.N) for goal in wanted.goals]
+        self._made: list[bool] = []
+        for goal in wanted.goals:
+            described = goal.tasks(own.places, source)
+            self._made.append(described is not None)
+            source += described is not None
+            after += described or []
+        for index in wanted.last:
+            after += [copy(result, part) for result, part in _parts_of(source, own.last[index])]
+            source += 1
+        self._last_sizes = [(layout.N, *own.shapes[index]) for index in wanted.last]
+        self._table = Table(layout, source, before, after)
+
+    def run(
+        self,
+        given: Sequence[Tensor],
+        tensors: Sequence[Tensor],
+        states: Sequence[Tensor | None],
+        kept: Tensor | None = None,
+        is_cleared: bool = False,
+    ) -> Made:
+        """All steps, and all that is wanted.
+
+        Arguments:
+            given: inputs, (T, N, ...).
+            tensors: parameters and buffers.
+            states: to begin with.
+            kept: what the pass before left; memory of its own otherwise.
+            is_cleared: whether even the padding has to be always the same.
+        """
+        layout = self._layout
+        kept = allocate(layout.kept_size) if kept is None else kept
+        memory = Memory([kept, allocate(layout.temporary_size), *tensors])
+        if is_cleared:
+            for each in memory.sources[:2]:
+                each.zero_()
+        values = Values(layout.constants, memory)
+        memory.sources += [given_memory(x, row) for x, row in zip(given, layout.given_rows, strict=True)]
+        memory.sources += [state.float().contiguous() for state in states if state is not None]
+        goals = [arena.empty(*size) if is_made else None for size, is_made in zip(self._sizes, self._made, strict=True)]
+        last = [arena.empty(*size) for size in self._last_sizes]
+        memory.sources += [*(goal for goal in goals if goal is not None), *last]
+        if self._for_torch:
+            before = self._own.stacked_type(self._own.leaves, memory, values)
+            for view, steps in self._for_torch:
+                before.multiply(steps, memory.view(view))
+        self._table.run(memory, values)
+        after = self._own.stacked_type(self._own.places, memory, values)
+        made = [
+            goal.compute(after).view(size) if tensor is None else tensor
+            for tensor, goal, size in zip(goals, self._wanted.goals, self._sizes, strict=True)
+        ]
+        return Made(made, last, kept, values)
+
+
+def _parts_of(source: int, parts: list[View]) -> list[tuple[View, View]]:
+    """A state that lies in one place, in parts, with the same parts as they lie in the memory of a run."""
+    widths = [part.size[1] for part in parts]
+    return list(zip(matrix(source, parts[0].size[0], sum(widths)).side_by_side(widths), parts, strict=True))
