@@ -300,10 +300,17 @@ static void run_loop(const Run& run) {
 // The function that products of tasks are computed by: `sgemm` of a BLAS.
 EXPORT void engine_use_sgemm(Sgemm given) { sgemm = given; }
 
-EXPORT void engine_run(const Run* run) {
-  run_tasks(run->before, run->n_before, (int)run->threads);
-  run_loop(*run);
-  run_tasks(run->after, run->n_after, (int)run->threads);
+// Runs what a table says: the `n` numbers at `numbers`, each with the address added that `sources` gives the place of among
+// `addresses`; ABSOLUTE stands for none, and ITSELF for the address of the table. From `run_at` on it is a `Run`.
+EXPORT void engine_run(const int64_t* numbers, const int64_t* sources, int64_t n, int64_t run_at, const int64_t* addresses) {
+  enum { ITSELF = -2, ABSOLUTE = -1 };
+  std::vector<int64_t> table(n);
+  for (int64_t i = 0; i < n; i++)
+    table[i] = numbers[i] + (sources[i] >= 0 ? addresses[sources[i]] : sources[i] == ITSELF ? (int64_t)table.data() : 0);
+  const Run& run = *(const Run*)&table[run_at];
+  run_tasks(run.before, run.n_before, (int)run.threads);
+  run_loop(run);
+  run_tasks(run.after, run.n_after, (int)run.threads);
 }
 
 #include "stepper.h"

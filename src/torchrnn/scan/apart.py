@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def apart(grads: Sequence[Tensor | None], others: Sequence[Tensor]) -> list[Tensor | None]:
-    """``grads``, as copies where they lie in memory that an earlier one or one of ``others`` lies in."""
-    own = list(grads)
-    there = {i: each for i, each in enumerate([*own, *others]) if each is not None}
-    places = sorted([(each.data_ptr(), -(i >= len(own)), _size(each), i) for i, each in there.items()])
-    end = 0
+def sharing(grads: Sequence[Tensor | None], others: Sequence[Tensor]) -> list[int]:
+    """The places of those that lie in memory that an earlier one or one of ``others`` lies in."""
+    there = {i: each for i, each in enumerate([*grads, *others]) if each is not None}
+    places = sorted([(each.data_ptr(), -(i >= len(grads)), _size(each), i) for i, each in there.items()])
+    found, end = [], 0
     for start, _, size, i in places:
-        if start < end and i < len(own):
-            own[i] = there[i].clone()
+        if start < end and i < len(grads):
+            found.append(i)
         end = max(end, start + size)
-    return own
+    return found
 
 
 def _size(tensor: Tensor) -> int:

@@ -27,8 +27,8 @@ class Row(NamedTuple):
     def tasks(self, places: Places, source: int) -> Tasks:
         return places.row_tasks(self.pieces, matrix(source, places.rows, _width(self.pieces)))
 
-    def compute(self, stacked: Stacked) -> Tensor:
-        return arena.copy(stacked.row(self.pieces))
+    def compute(self, stacked: Stacked, size: tuple[int, ...]) -> Tensor:
+        return arena.copy(stacked.row(self.pieces)).view(size)
 
 
 class Total(NamedTuple):
@@ -43,8 +43,8 @@ class Total(NamedTuple):
     def tasks(self, places: Places, source: int) -> Tasks:
         return places.total_tasks(self.pieces, matrix(source, 1, _width(self.pieces)))
 
-    def compute(self, stacked: Stacked) -> Tensor:
-        return stacked.total(self.pieces)
+    def compute(self, stacked: Stacked, size: tuple[int, ...]) -> Tensor:
+        return stacked.total(self.pieces).view(size)
 
 
 class Outer(NamedTuple):
@@ -59,7 +59,7 @@ class Outer(NamedTuple):
     def tasks(self, places: Places, source: int) -> Tasks:
         return places.outer_tasks(self.left, self.right, matrix(source, *self.size(0, 0)))
 
-    def compute(self, stacked: Stacked) -> Tensor:
+    def compute(self, stacked: Stacked, size: tuple[int, ...]) -> Tensor:
         return stacked.outer(self.left, self.right)
 
 

@@ -96,7 +96,7 @@ def _declared(engine: ctypes.CDLL) -> ctypes.CDLL:
     engine.engine_width.restype = ctypes.c_int64
     engine.engine_width.argtypes = [ctypes.c_void_p, ctypes.c_int]
     engine.engine_weights.argtypes = [ctypes.c_void_p]
-    engine.engine_run.argtypes = [ctypes.c_void_p]
+    engine.engine_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
     engine.engine_run.restype = None
     engine.engine_use_sgemm.argtypes = [ctypes.c_void_p]
     engine.engine_use_sgemm.restype = None
@@ -157,7 +157,3 @@ class NativeProgram:
 
     def workspace(self, column_groups: int) -> int:
         return int(self._engine.engine_workspace(self.handle, column_groups))
-
-    def run(self, run: int) -> None:
-        """Run what the `Run` at an address says."""
-        self._engine.engine_run(run)

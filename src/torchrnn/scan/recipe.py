@@ -11,6 +11,7 @@ from torchrnn.scan.arena import arena
 from torchrnn.scan.constants import Values
 from torchrnn.scan.execute import allocate, given_memory
 from torchrnn.scan.goals import Goal
+from torchrnn.scan.places import Step
 from torchrnn.scan.table import Table
 from torchrnn.scan.tasks import Task, clear, copy
 from torchrnn.scan.views import Memory, View, matrix
@@ -50,8 +51,8 @@ class Recipe:
     """
 
     def __init__(self, own: LaidOut, wanted: Wanted, there: Sequence[bool]) -> None:
-        self._own, self._wanted = own, wanted
-        self._layout = layout = own.layout
+        self._own, self._layout = own, own.layout
+        layout = own.layout
         source = layout.n_sources
         before: list[Task] = [] if layout.cleared is None else [clear(layout.cleared)]
         for parts, is_there in zip(own.first, there, strict=True):
@@ -60,26 +61,34 @@ class Recipe:
                 source += 1
             else:
                 before += [clear(part) for part in parts if not layout.is_cleared(part)]
-        self._for_torch = []
-        """Products before the loop that the machine cannot compute."""
+        self._products: list[tuple[View, list[Step]]] = []
+        """Those before the loop that PyTorch has to compute."""
         for view, steps in own.before:
             described = own.leaves.step_tasks(steps, view)
             if described is None:
-                self._for_torch.append((view, steps))
+                self._products.append((view, steps))
             before += described or []
         after: list[Task] = []
-        self._sizes = [goal.size(layout.T, layout.N) for goal in wanted.goals]
-        self._made: list[bool] = []
-        for goal in wanted.goals:
+        self._missing: list[tuple[int, Goal]] = []
+        """What PyTorch has to compute after it, and where it belongs."""
+        self._sizes: list[tuple[int, ...]] = []
+        """Of the others, then of what is carried."""
+        for i, goal in enumerate(wanted.goals):
             described = goal.tasks(own.places, source)
-            self._made.append(described is not None)
-            source += described is not None
-            after += described or []
+            if described is None:
+                self._missing.append((i, goal))
+                continue
+            after += described
+            self._sizes.append(goal.size(layout.T, layout.N))
+            source += 1
+        self._n_goals = len(self._sizes)
         for index in wanted.last:
             after += [copy(result, part) for result, part in _parts_of(source, own.last[index])]
+            self._sizes.append((layout.N, *own.shapes[index]))
             source += 1
-        self._last_sizes = [(layout.N, *own.shapes[index]) for index in wanted.last]
         self._table = Table(layout, source, before, after)
+        self.sharing: list[int] | None = None
+        """Which of the gradients that come of it share memory, as the first ones showed; for `Plan.backward`."""
 
     def run(
         self,
@@ -98,7 +107,7 @@ class Recipe:
             kept: what the pass before left; memory of its own otherwise.
             is_cleared: whether even the padding has to be always the same.
         """
-        layout = self._layout
+        layout, stacked = self._layout, self._own.stacked_type
         kept = allocate(layout.kept_size) if kept is None else kept
         memory = Memory([kept, allocate(layout.temporary_size), *tensors])
         if is_cleared:
@@ -107,20 +116,19 @@ class Recipe:
         values = Values(layout.constants, memory)
         memory.sources += [given_memory(x, row) for x, row in zip(given, layout.given_rows, strict=True)]
         memory.sources += [state.float().contiguous() for state in states if state is not None]
-        goals = [arena.empty(*size) if is_made else None for size, is_made in zip(self._sizes, self._made, strict=True)]
-        last = [arena.empty(*size) for size in self._last_sizes]
-        memory.sources += [*(goal for goal in goals if goal is not None), *last]
-        if self._for_torch:
-            before = self._own.stacked_type(self._own.leaves, memory, values)
-            for view, steps in self._for_torch:
+        results = [arena.empty(*size) for size in self._sizes]
+        memory.sources += results
+        if self._products:
+            before = stacked(self._own.leaves, memory, values)
+            for view, steps in self._products:
                 before.multiply(steps, memory.view(view))
         self._table.run(memory, values)
-        after = self._own.stacked_type(self._own.places, memory, values)
-        made = [
-            goal.compute(after).view(size) if tensor is None else tensor
-            for tensor, goal, size in zip(goals, self._wanted.goals, self._sizes, strict=True)
-        ]
-        return Made(made, last, kept, values)
+        goals, last = results[: self._n_goals], results[self._n_goals :]
+        if self._missing:
+            after = stacked(self._own.places, memory, values)
+            for i, goal in self._missing:
+                goals.insert(i, goal.compute(after, goal.size(layout.T, layout.N)))
+        return Made(goals, last, kept, values)
 
 
 def _parts_of(source: int, parts: list[View]) -> list[tuple[View, View]]:

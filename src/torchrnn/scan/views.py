@@ -52,6 +52,3 @@ class Memory:
         source, size, stride, offset = view
         whole = self.sources[source]
         return whole.as_strided(size, stride, whole.storage_offset() + offset)
-
-    def addresses(self) -> list[int]:
-        return list(map(Tensor.data_ptr, self.sources))
