@@ -297,8 +297,8 @@ static void run_loop(const Run& run) {
   Worker(run, products, 0, 0, 1, 1, alone).run_all_steps();
 }
 
-// The function that products of tasks are computed by: `sgemm` of a BLAS.
-EXPORT void engine_use_sgemm(Sgemm given) { sgemm = given; }
+// Takes `sgemm` of a BLAS for the products of tasks, if it multiplies as one.
+EXPORT int engine_use_sgemm(Sgemm given) { return use_sgemm(given); }
 
 // Runs what a table says: the `n` numbers at `numbers`, each with the address added that `sources` gives the place of among
 // `addresses`; ABSOLUTE stands for none, and ITSELF for the address of the table. From `run_at` on it is a `Run`.

@@ -67,6 +67,16 @@ static void multiply(const Task& task) {
         &task.b.stride, task.a.at, &task.a.stride, &initial, task.to.at, &task.to.stride);
 }
 
+// Its counts are of 32 bits, as a rule, or else of 64: where the lower half of a number comes first, both read ours.
+static bool use_sgemm(Sgemm given) {
+  sgemm = given;
+  float a[] = {1, 2, 3, 4, 5, 6}, b[] = {1, 0, 2, 3, 1, 0}, to[] = {1, 1, 1, 1};
+  const float expected[] = {8, 6, 17, 18};  // (2, 3) times the transpose of (2, 3), added to ones
+  multiply({Task::MULTIPLY, 2, 2, 3, 1, {to, 2, 0}, {a, 3, 0}, {b, 3, 1}});
+  if (!std::equal(to, to + 4, expected)) sgemm = nullptr;
+  return sgemm != nullptr;
+}
+
 static void run_tasks(const Task* tasks, int64_t n, int threads) {
   for (const Task* task = tasks; task < tasks + n; task++) {
     if (task->columns == 0 || (task->rows == 0 && task->kind != Task::TOTAL)) continue;

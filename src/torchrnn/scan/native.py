@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -99,7 +100,6 @@ def _declared(engine: ctypes.CDLL) -> ctypes.CDLL:
     engine.engine_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
     engine.engine_run.restype = None
     engine.engine_use_sgemm.argtypes = [ctypes.c_void_p]
-    engine.engine_use_sgemm.restype = None
     engine.engine_round.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p, ctypes.c_int]
     engine.engine_round.restype = None
     return engine
@@ -107,15 +107,13 @@ def _declared(engine: ctypes.CDLL) -> ctypes.CDLL:
 
 @cache
 def multiplies_by_itself() -> bool:
-    """Whether the machine has been given PyTorch's own function for products of matrices, where that can be found."""
+    """Whether the machine has been given the function for products of matrices that PyTorch uses, which it may hide."""
     suffix = ".dylib" if platform.system() == "Darwin" else ".so"
     try:
         sgemm = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / f"libtorch_cpu{suffix}")).sgemm_
     except (OSError, AttributeError):
         return False
-    engine = library()
-    engine.engine_use_sgemm(sgemm)
-    return True
+    return sys.byteorder == "little" and bool(library().engine_use_sgemm(sgemm))
 
 
 @cache

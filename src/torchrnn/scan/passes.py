@@ -70,14 +70,14 @@ class LaidOut:
         self.before = [
             (layout.view(Ref(array), array.columns), self.leaves.steps(steps)) for array, steps in own.before
         ]
-        self._recipes: dict[tuple[Wanted, tuple[bool, ...]], Recipe] = {}
+        self.recipes: dict[tuple[Wanted, tuple[bool, ...]], Recipe] = {}
 
     def recipe(self, wanted: Wanted, states: Sequence[Tensor | None]) -> Recipe:
         """How to make what is ``wanted``, with these states to begin with, or without."""
         there = tuple([state is not None for state in states])
-        found = self._recipes.get((wanted, there))
+        found = self.recipes.get((wanted, there))
         if found is None:
-            if len(self._recipes) >= MOST_LAYOUTS:
-                self._recipes.clear()
-            found = self._recipes[wanted, there] = Recipe(self, wanted, there)
+            if len(self.recipes) >= MOST_LAYOUTS:
+                self.recipes.clear()
+            found = self.recipes[wanted, there] = Recipe(self, wanted, there)
         return found

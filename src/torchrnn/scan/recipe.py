@@ -61,22 +61,22 @@ class Recipe:
                 source += 1
             else:
                 before += [clear(part) for part in parts if not layout.is_cleared(part)]
-        self._products: list[tuple[View, list[Step]]] = []
+        self.products: list[tuple[View, list[Step]]] = []
         """Those before the loop that PyTorch has to compute."""
         for view, steps in own.before:
             described = own.leaves.step_tasks(steps, view)
             if described is None:
-                self._products.append((view, steps))
+                self.products.append((view, steps))
             before += described or []
         after: list[Task] = []
-        self._missing: list[tuple[int, Goal]] = []
+        self.missing: list[tuple[int, Goal]] = []
         """What PyTorch has to compute after it, and where it belongs."""
         self._sizes: list[tuple[int, ...]] = []
         """Of the others, then of what is carried."""
         for i, goal in enumerate(wanted.goals):
             described = goal.tasks(own.places, source)
             if described is None:
-                self._missing.append((i, goal))
+                self.missing.append((i, goal))
                 continue
             after += described
             self._sizes.append(goal.size(layout.T, layout.N))
@@ -118,15 +118,15 @@ class Recipe:
         memory.sources += [state.float().contiguous() for state in states if state is not None]
         results = [arena.empty(*size) for size in self._sizes]
         memory.sources += results
-        if self._products:
+        if self.products:
             before = stacked(self._own.leaves, memory, values)
-            for view, steps in self._products:
+            for view, steps in self.products:
                 before.multiply(steps, memory.view(view))
         self._table.run(memory, values)
         goals, last = results[: self._n_goals], results[self._n_goals :]
-        if self._missing:
+        if self.missing:
             after = stacked(self._own.places, memory, values)
-            for i, goal in self._missing:
+            for i, goal in self.missing:
                 goals.insert(i, goal.compute(after, goal.size(layout.T, layout.N)))
         return Made(goals, last, kept, values)
 
