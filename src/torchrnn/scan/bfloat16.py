@@ -7,6 +7,7 @@ results are of the dtypes that the reference gives them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -21,11 +22,10 @@ from torchrnn.scan.layout import Program
 from torchrnn.scan.native import library, multiplies_in_bfloat16
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.plan import Finished, Plan
-from torchrnn.scan.record import example
 from torchrnn.scan.signature import forget_all, stand_in
 from torchrnn.scan.stacked import Stacked
-from torchrnn.scan.structure import Structure, take_apart
-from torchrnn.scan.trace import trace
+from torchrnn.scan.structure import take_apart
+from torchrnn.scan.trace import Example, trace
 
 STEPS = 3
 """After so many the dtypes of the reference no longer change, though states may begin in another."""
@@ -39,23 +39,15 @@ def without_autocast() -> torch.autocast:
     return torch.autocast("cpu", enabled=False)
 
 
-def bfloat16_plan(
-    cell: Any,
-    tensors: list[Tensor],
-    step: list[Tensor],
-    input_structure: Structure,
-    states: list[Tensor],
-    structure: Structure,
-    wants_backward: bool,
-    autocast: bool,
-) -> Plan:
-    """The plan of a step whose products are in bfloat16; ``step`` are the inputs of one."""
-    floating = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+def bfloat16_plan(example: Example, wants_backward: bool, autocast: bool) -> Plan:
+    """The plan of a step whose products are in bfloat16."""
+    floating = {tensor.dtype for tensor in example.tensors if tensor.is_floating_point()}
     if not autocast and floating - {torch.bfloat16}:
         raise Unsupported("a part of the cell or of the sequence is torch.bfloat16, and another is not")
-    probe = _Probe(cell, tensors, step, input_structure, states, structure, autocast)
+    probe = _Probe(example, autocast)
     with without_autocast():
-        traced = trace(cell, tensors, _widened(step), input_structure, _widened(states), structure)
+        inputs, states = _widened(example.inputs), _widened(example.states)
+        traced = trace(replace(example, inputs=inputs, states=states))
         if traced.draws and probe.draws_others:
             raise Unsupported("the step draws random numbers in bfloat16")
         return Bfloat16Plan(traced, wants_backward, probe, autocast)
@@ -151,23 +143,14 @@ def _memory(rows: int, columns: int) -> Tensor:
 class _Probe:
     """What dtypes the reference gives, seen on a few steps of zeros."""
 
-    def __init__(
-        self,
-        cell: Any,
-        tensors: list[Tensor],
-        step: list[Tensor],
-        input_structure: Structure,
-        states: list[Tensor],
-        structure: Structure,
-        autocast: bool,
-    ) -> None:
-        copy, _ = stand_in(cell, tensors, in_float32=False)
-        xs = [torch.stack([example(x, 2)] * STEPS) for x in step]
-        ss = [example(state, 2) for state in states]
+    def __init__(self, example: Example, autocast: bool) -> None:
+        copy, _ = stand_in(example.cell, example.tensors, in_float32=False)
+        inputs, states = example.leaves(2)
+        steps = example.input_structure.tree([torch.stack([x] * STEPS) for x in inputs])
         seen = _DrawnDtypes()
         cast = torch.autocast("cpu", torch.bfloat16, enabled=autocast)
         with torch.no_grad(), torch.random.fork_rng(devices=[]), seen, cast:
-            outputs, final = reference.scan(copy, input_structure.tree(xs), structure.tree(ss))
+            outputs, final = reference.scan(copy, steps, example.structure.tree(states))
         forget_all(copy)
         self.output_dtypes = [leaf.dtype for leaf in take_apart(outputs)[0]]
         self.state_dtypes = [leaf.dtype for leaf in take_apart(final)[0]]

@@ -20,7 +20,7 @@ from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.plan import Finished, Plan
 from torchrnn.scan.signature import Signature, signature
 from torchrnn.scan.structure import Structure, take_apart
-from torchrnn.scan.trace import trace
+from torchrnn.scan.trace import Example, trace
 from torchrnn.tree import Tree
 
 log = logging.getLogger("torchrnn.scan")
@@ -78,12 +78,12 @@ def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call
     xs, input_structure = _stacked_inputs(inputs)
     states, structure = take_apart(state)
     check_sequence(xs, states)
-    if len(xs[0]) == 1 and not by_step and chosen() == "auto":
+    if xs[0].shape[0] == 1 and not by_step and chosen() == "auto":
         raise Unsupported("a single step takes less time there")
     now = signature(cell)
     check_cell(now)
-    leaves = [*xs, *states, *now.tensors]
-    wants_backward = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
+    requires = [leaf.requires_grad for leaf in (*xs, *states, *now.tensors)]
+    wants_backward = torch.is_grad_enabled() and any(requires)
     plan = plan_for(cell, now, xs, input_structure, states, structure, wants_backward, by_step, autocast)
     return Call(
         plan, cell, now.places, xs, input_structure, isinstance(inputs, list), states, structure, now.tensors, now.key
@@ -124,35 +124,24 @@ def plan_for(
     except TypeError as e:
         raise Unsupported(f"the cell cannot be remembered ({e})") from e
     if plan is None:
-        step = [x[0] for x in xs]
-        plan = plans[key] = _new_plan(
-            cell, now, step, input_structure, states, structure, wants_backward, by_step, autocast
-        )
+        example = Example(cell, now.tensors, [x[0] for x in xs], input_structure, states, structure)
+        plan = plans[key] = _new_plan(example, wants_backward, by_step, autocast)
     if isinstance(plan, str):
         raise Unsupported(plan)
     return plan
 
 
-def _new_plan(
-    cell: Any,
-    now: Signature,
-    step: list[Tensor],
-    input_structure: Structure,
-    states: list[Tensor],
-    structure: Structure,
-    wants_backward: bool,
-    by_step: bool,
-    autocast: bool,
-) -> Plan | str:
+def _new_plan(example: Example, wants_backward: bool, by_step: bool, autocast: bool) -> Plan | str:
+    name = type(example.cell).__name__
     try:
-        if is_asked_for([*step, *states, *now.tensors], autocast):
+        if is_asked_for([*example.inputs, *example.states, *example.tensors], autocast):
             if by_step:
                 raise Unsupported("single steps run natively in float32 alone, and without autocast")
-            return bfloat16_plan(cell, now.tensors, step, input_structure, states, structure, wants_backward, autocast)
-        return Plan(trace(cell, now.tensors, step, input_structure, states, structure), wants_backward, by_step)
+            return bfloat16_plan(example, wants_backward, autocast)
+        return Plan(trace(example), wants_backward, by_step)
     except Unsupported as reason:
-        log.debug("%s runs by the reference: %s", type(cell).__name__, reason)
+        log.debug("%s runs by the reference: %s", name, reason)
         return str(reason)
     except Exception as error:  # the step itself fails on the few rows of the trace
-        log.debug("%s runs by the reference: tracing failed", type(cell).__name__, exc_info=True)
+        log.debug("%s runs by the reference: tracing failed", name, exc_info=True)
         return f"tracing failed: {type(error).__name__}: {error}"

@@ -153,10 +153,3 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
-
-
-@torch.no_grad()
-def example(tensor: Tensor, rows: int, random: bool = False) -> Tensor:
-    """Zeros, or random numbers, like the rows of ``tensor``, but ``rows`` of them; indices stay zeros."""
-    shape = rows, *tensor.shape[1:]
-    return (torch.randn if random and tensor.is_floating_point() else torch.zeros)(shape, dtype=tensor.dtype)

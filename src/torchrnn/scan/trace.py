@@ -13,11 +13,12 @@ from torchrnn.scan.draws import Draw
 from torchrnn.scan.faithful import Watch, check_leaves, check_same
 from torchrnn.scan.gathers import Gather
 from torchrnn.scan.operations import Unsupported
-from torchrnn.scan.record import Call, Recorder, Value, example
+from torchrnn.scan.record import Call, Recorder, Value
 from torchrnn.scan.rows import Row
 from torchrnn.scan.signature import Attributes, forget_all, stand_in
 from torchrnn.scan.structure import Structure, take_apart
 from torchrnn.scan.translate import Translation
+from torchrnn.tree import Tree
 
 BATCHES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 
@@ -48,35 +49,45 @@ class Trace:
         return self.translation.graph.rows
 
 
-def trace(
-    cell: Any,
-    tensors: list[Tensor],
-    inputs: list[Tensor],
-    input_structure: Structure,
-    states: list[Tensor],
-    structure: Structure,
-) -> Trace:
-    """Run one step of a copy of ``cell``, on a few rows of zeros, and write down what it does.
+@dataclass(frozen=True)
+class Example:
+    """A step to be traced. Of its inputs and states, leaves of trees, only shapes and dtypes count."""
 
-    ``inputs`` and ``states`` are the leaves of one step, of which only shapes and dtypes count.
-    """
+    cell: Any
+    tensors: list[Tensor]
+    """Its parameters and buffers."""
+    inputs: list[Tensor]
+    input_structure: Structure
+    states: list[Tensor]
+    structure: Structure
+
+    @torch.no_grad()
+    def leaves(self, rows: int, random: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+        """Inputs and states of so many rows: zeros, or random numbers, where they are no indices."""
+
+        def like(tensor: Tensor) -> Tensor:
+            make = torch.randn if random and tensor.is_floating_point() else torch.zeros
+            return make((rows, *tensor.shape[1:]), dtype=tensor.dtype)
+
+        return list(map(like, self.inputs)), list(map(like, self.states))
+
+    def step(self, cell: Any, inputs: list[Tensor], states: list[Tensor]) -> tuple[Tree, Tree]:
+        """Its step, of a copy of the cell, on other tensors."""
+        output, after = cell.step(self.input_structure.tree(inputs), self.structure.tree(states))
+        return output, after
+
+
+def trace(example: Example) -> Trace:
+    """Run one step of a copy of the cell, on a few rows of zeros, and write down what it does."""
     # Hooks on saved tensors, as torch.utils.checkpoint has, are not for the tensors of a trace.
     with torch.inference_mode(False), saved_tensors_hooks(torch.Tensor.detach, lambda tensor: tensor):
-        return _trace(cell, tensors, inputs, input_structure, states, structure)
+        return _trace(example)
 
 
-def _trace(
-    cell: Any,
-    tensors: list[Tensor],
-    inputs: list[Tensor],
-    input_structure: Structure,
-    states: list[Tensor],
-    structure: Structure,
-) -> Trace:
-    copy, aliases = stand_in(cell, tensors)
-    batch, other_batch = _unused_sizes([*tensors, *inputs, *states])
-    xs = [_leaf(example(x, batch)) for x in inputs]
-    ss = [_leaf(example(s, batch)) for s in states]
+def _trace(example: Example) -> Trace:
+    copy, aliases = stand_in(example.cell, example.tensors)
+    batch, other_batch = _unused_sizes([*example.tensors, *example.inputs, *example.states])
+    xs, ss = (list(map(_leaf, leaves)) for leaves in example.leaves(batch))
     recorder, t = Recorder(), Translation(batch)
     known = [recorder.know(tensor) for tensor in aliases]
     for group, leaves in (("x", xs), ("s", ss)):
@@ -85,13 +96,13 @@ def _trace(
 
     attributes, watch = Attributes(copy), Watch()
     with torch.enable_grad(), torch.random.fork_rng(devices=[]), watch.run(), recorder:
-        output, after = copy.step(input_structure.tree(xs), structure.tree(ss))
+        output, after = example.step(copy, xs, ss)
     attributes.check_unchanged()
     ys, output_structure = take_apart(output)
     after_leaves, after_structure = take_apart(after)
     if any(isinstance(leaf, Tensor) and leaf._version for leaf in after_leaves):
         raise Unsupported("a state is changed in place")
-    _check_results(ys, after_leaves, ss, after_structure == structure, batch)
+    _check_results(ys, after_leaves, ss, after_structure == example.structure, batch)
     for index, (draw, value) in enumerate(recorder.draws):
         if draw.shape[0] != batch:
             raise Unsupported("random numbers are drawn that are not rows of the batch")
@@ -108,7 +119,7 @@ def _trace(
     found = _gradients(recorder, [*ys, *after_leaves], [*grads["gy"], *grads["gs"]], sources)
     forget_all(copy)
     with watch.run():
-        others = _other_calls(copy, aliases, inputs, input_structure, states, structure, other_batch)
+        others = _other_calls(example, copy, aliases, other_batch)
     watch.check()
     check_same(recorder.calls, others, batch, other_batch)
     t.translate(recorder.calls[n_forward:], is_forward=False)
@@ -131,23 +142,15 @@ def _trace(
     )
 
 
-def _other_calls(
-    cell: Any,
-    aliases: list[Tensor],
-    inputs: list[Tensor],
-    input_structure: Structure,
-    states: list[Tensor],
-    structure: Structure,
-    batch: int,
-) -> list[Call]:
+def _other_calls(example: Example, copy: Any, aliases: list[Tensor], batch: int) -> list[Call]:
     """What the step and its derivative run for another number of rows, and other values in them."""
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        xs, ss = ([_leaf(example(leaf, batch, random=True)) for leaf in leaves] for leaves in (inputs, states))
+        xs, ss = (list(map(_leaf, leaves)) for leaves in example.leaves(batch, random=True))
         recorder = Recorder()
         for leaf in [*aliases, *xs, *ss]:
             recorder.know(leaf)
         with recorder:
-            output, after = cell.step(input_structure.tree(xs), structure.tree(ss))
+            output, after = example.step(copy, xs, ss)
         results = [*take_apart(output)[0], *take_apart(after)[0]]
         grads = [torch.ones_like(result) for result in results]
         for grad in grads:
