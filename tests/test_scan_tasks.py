@@ -12,7 +12,8 @@ from test_scan_layouts import CELLS, results
 from torch import Tensor, nn
 
 import torchrnn
-from torchrnn.scan import call, native, passes, scan
+from torchrnn.scan import call, native, passes, scan, use
+from torchrnn.scan.goals import Tiled
 from torchrnn.scan.recipe import Recipe
 
 H = 16
@@ -115,3 +116,34 @@ def test_sums_over_many_rows_are_as_exact_as_those_of_pytorch() -> None:
     got, exact = results(cell, "native", x), results(cell.double(), "reference", x.double())
     for ours, true in zip(got, exact, strict=True):
         assert (ours - true).norm() <= 2e-6 * true.norm()
+
+
+class Quilted(nn.Module):
+    """A step that uses a weight in parts: of its columns, of its rows, and one of them for two parts of a row."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self.parts, self.weight = parts, nn.Parameter(torch.randn(2 * H, 3 * H))
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        above, below = self.weight[:H], self.weight[H:]
+        y = x @ above + torch.cat([h @ below[:, : 2 * H], (h * x) @ below[:, 2 * H :]], 1)
+        gate, new, other = y.chunk(3, 1)
+        if self.parts == 3:
+            other = other + x @ above[:, 3 : 3 + H]
+        h = torch.tanh(torch.sigmoid(gate) * h + new + other)
+        return h, h
+
+
+@pytest.mark.parametrize(("parts", "is_tiled"), [(2, True), (3, False)])
+def test_a_gradient_in_parts_is_written_in_place(parts: int, is_tiled: bool) -> None:
+    cell, x = Quilted(parts), torch.randn(4, 3, H)
+    found = []
+    for engine in ("native", "reference"):
+        with use(engine):
+            y = scan(cell, x.requires_grad_(), torch.zeros(3, H))[0]
+        found.append(torch.autograd.grad(y.sum(), [x, cell.weight]))
+    for got, expected in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    goals = call.prepare(cell, x, torch.zeros(3, H)).plan.parameter_gradients.wanted([True]).goals
+    assert [type(goal) is Tiled for goal in goals].count(True) == is_tiled

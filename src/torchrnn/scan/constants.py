@@ -24,6 +24,9 @@ class Replay:
     def calls(self) -> Iterable[Call]:
         return dict.fromkeys(self._makers.values())
 
+    def maker(self, value: Value) -> Call | None:
+        return self._makers.get(value)
+
     def needed(self, wanted: Iterable[Value]) -> list[Call]:
         """The calls that ``wanted`` comes from, in order."""
         return in_order(self._makers_of(wanted), lambda call: self._makers_of(call.operands()))

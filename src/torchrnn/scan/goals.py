@@ -10,7 +10,7 @@ from torchrnn.scan.arena import arena
 from torchrnn.scan.pieces import Piece
 from torchrnn.scan.places import Places
 from torchrnn.scan.stacked import Stacked
-from torchrnn.scan.tasks import Tasks
+from torchrnn.scan.tasks import Tasks, every
 from torchrnn.scan.views import matrix
 
 
@@ -63,7 +63,31 @@ class Outer(NamedTuple):
         return stacked.outer(self.left, self.right)
 
 
-Goal = Row | Total | Outer
+class Tiled(NamedTuple):
+    """Sums of outer products that fill a matrix, each from a row and a column on."""
+
+    parts: list[tuple[Outer, int, int]]
+    shape: tuple[int, ...]
+
+    def size(self, T: int, N: int) -> tuple[int, ...]:
+        return self.shape
+
+    def tasks(self, places: Places, source: int) -> Tasks:
+        whole = matrix(source, *self.shape)
+        return every(
+            places.outer_tasks(part.left, part.right, whole.block(row, column, *part.size(0, 0)))
+            for part, row, column in self.parts
+        )
+
+    def compute(self, stacked: Stacked, size: tuple[int, ...]) -> Tensor:
+        whole = arena.empty(*size)
+        for part, row, column in self.parts:
+            rows, columns = part.size(0, 0)
+            whole[row : row + rows, column : column + columns] = stacked.outer(part.left, part.right)
+        return whole
+
+
+Goal = Row | Total | Outer | Tiled
 
 
 def _width(pieces: tuple[Piece, ...]) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from torchrnn.scan.constants import VIEW, Replay, Values, run_calls
-from torchrnn.scan.goals import Goal, Outer, Total
+from torchrnn.scan.goals import Goal, Outer, Tiled, Total
 from torchrnn.scan.pieces import Piece
 from torchrnn.scan.record import Call, Value
+from torchrnn.scan.tiles import tiles
 
 
 @dataclass
@@ -28,6 +29,7 @@ class SomeParameters:
     Arguments:
         sums: sums over steps and rows.
         outers: sums of outer products; those of a group have the same right side, and their left sides are done in one.
+        tiled: gradients that are sums of outer products side by side.
         calls: what autograd did after that.
         gradients: of every parameter; ``None`` where none is wanted.
     """
@@ -36,20 +38,20 @@ class SomeParameters:
         self,
         sums: dict[Value, Sum],
         outers: list[dict[Value, Sum]],
+        tiled: dict[Value, Tiled],
         calls: list[Call],
         gradients: list[Value | None],
     ) -> None:
-        self._sums, self._outers, self._calls, self._gradients = sums, outers, calls, gradients
+        self._alone, self._outers, self._calls, self._gradients = [*sums, *tiled], outers, calls, gradients
         self.goals: list[Goal] = [Total(tuple(each.left), each.shape) for each in sums.values()]
-        for group in outers:
-            left = tuple(piece for each in group.values() for piece in each.left)
-            self.goals.append(Outer(left, tuple(next(iter(group.values())).right or ())))
+        self.goals += tiled.values()
+        self.goals += [_outer(group.values()) for group in outers]
         self._rows = [[sum(piece.width for piece in each.left) for each in group.values()] for group in outers]
 
     def finish(self, made: Sequence[Tensor], values: Values) -> list[Tensor | None]:
         """The gradients, of ``goals`` as they were ``made``."""
-        values.update(zip(self._sums, made, strict=False))
-        for group, rows, whole in zip(self._outers, self._rows, made[len(self._sums) :], strict=True):
+        values.update(zip(self._alone, made, strict=False))
+        for group, rows, whole in zip(self._outers, self._rows, made[len(self._alone) :], strict=True):
             parts = [whole] if len(rows) == 1 else whole.split_with_sizes(rows)
             for (value, each), part in zip(group.items(), parts, strict=True):
                 values[value] = part if part.shape == each.shape else part.view(each.shape)
@@ -86,16 +88,34 @@ class ParameterGradients:
     def wanted(self, wanted: Sequence[bool]) -> SomeParameters:
         """The gradients of those parameters."""
         gradients = [goal if is_wanted else None for goal, is_wanted in zip(self.goals, wanted, strict=True)]
-        there = [gradient for gradient in gradients if gradient is not None]
-        found = {value for gradient in there for value in self._sums_for(gradient)}
+        there = dict.fromkeys(gradient for gradient in gradients if gradient is not None)
+        tiled = {gradient: whole for gradient in there if (whole := self._tiled(gradient, there))}
+        others = [gradient for gradient in there if gradient not in tiled]
+        found = {value for gradient in others for value in self._sums_for(gradient)}
         needed = [value for value in self._order if value in found]
         groups = self._grouped([value for value in needed if self._sums[value].right is not None])
         return SomeParameters(
             sums={value: self._sums[value] for value in needed if self._sums[value].right is None},
             outers=[{value: self._sums[value] for value in group} for group in groups],
-            calls=self._tails.needed(gradient for gradient in there if gradient not in self._sums),
+            tiled=tiled,
+            calls=self._tails.needed(gradient for gradient in others if gradient not in self._sums),
             gradients=gradients,
         )
+
+    def _tiled(self, gradient: Value, all_of_them: Iterable[Value]) -> Tiled | None:
+        """A gradient as sums of outer products side by side, if it is that, and these are for nothing else."""
+        if gradient in self._sums:
+            return None
+        elsewhere = {value for other in all_of_them if other is not gradient for value in self._sums_for(other)}
+        found = tiles(gradient, self._is_matrix, self._tails.maker)
+        if found is None or any(tile.value in elsewhere for tile in found):
+            return None
+        return Tiled([(_outer([self._sums[tile.value]]), tile.row, tile.column) for tile in found], gradient.shape)
+
+    def _is_matrix(self, value: Value) -> bool:
+        """Whether a value is a sum of outer products as it is."""
+        each = self._sums.get(value)
+        return each is not None and each.right is not None and _outer([each]).size(0, 0) == each.shape
 
     def _sums_for(self, goal: Value) -> list[Value]:
         """The sums that the gradient of a parameter is made of."""
@@ -108,3 +128,9 @@ class ParameterGradients:
         for value in outers:
             groups.setdefault(tuple(self._sums[value].right or ()), []).append(value)
         return list(groups.values())
+
+
+def _outer(sums: Iterable[Sum]) -> Outer:
+    """Sums of outer products with the same right side, one below the other."""
+    first, *others = sums
+    return Outer(tuple(piece for each in (first, *others) for piece in each.left), tuple(first.right or ()))
