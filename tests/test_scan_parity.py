@@ -28,7 +28,7 @@ except Unsupported as missing:
 
 SHAPES = [(5, 3), (1, 4), (9, 1), (2, 50)]
 OWN_ROWS = "reference: a parameter with one row for each element of the batch"
-OWN_MASK = "reference: the step changes the attribute '_weight_masks' of a FixedWeightDropout"
+OWN_MASK = "reference: a mask for a whole sequence is drawn in the step, and not by Dropout"
 BY_REFERENCE = {
     "NormStabilizer": "reference: aten.all.dim is not in the instruction set",
     "Zoneout of a FastLSTM": OWN_ROWS,  # with a mask that the tests fix, row by row
@@ -164,12 +164,6 @@ def test_a_container_reads_words() -> None:
     assert_parity(cell, list(ids), cell.initial_state(ids[0]))
     with pytest.raises(ValueError, match="ids must be 0 to 8; got 8 to 9"):
         torchrnn.Sequencer(net)(torch.tensor([[0, 1], [2, 3], [8, 9]]))
-
-
-def test_a_mask_for_the_whole_sequence_is_left_to_the_reference() -> None:
-    cell, x = torchrnn.FastLSTM(D, 6, dropout=0.5), torch.randn(6, 5, D)
-    assert explain(cell, x) == "reference: the step changes the attribute '_mask' of a Dropout"
-    assert explain(cell.eval(), x) == "native"
 
 
 def test_dropped_weights_are_parameters_like_others() -> None:

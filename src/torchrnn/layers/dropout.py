@@ -8,6 +8,7 @@ from torch import Tensor
 from torchrnn.checks import require_chance, require_probability, require_tensor
 from torchrnn.layers.sequence_mask import SequenceMask
 from torchrnn.module import Module
+from torchrnn.scan.lasting import numbers_in_trace
 
 
 class Dropout(Module):
@@ -34,6 +35,8 @@ class Dropout(Module):
     True
     """
 
+    REMEMBERED = Module.REMEMBERED | {"_mask"}
+
     def __init__(self, p: float = 0.5, v1: bool = False, lazy: bool = False, mono: bool = False) -> None:
         super().__init__()
         self.p = require_chance(self, p, "p")
@@ -57,8 +60,21 @@ class Dropout(Module):
             return input
         if not self.lazy:
             return input * self.noise(input)
+        mask = numbers_in_trace(self, input)
+        return self._mask.times(input, self.noise, self._kind(input)) if mask is None else input * mask
+
+    def _kind(self, input: Tensor) -> tuple[object, ...]:
+        """What inputs have in common that one mask serves."""
         shape = input.shape[1:] if self.mono and input.dim() > 1 else input.shape
-        return self._mask.times(input, self.noise, (input.dim(), shape, input.dtype, input.device))
+        return input.dim(), shape, input.dtype, input.device
+
+    def lasting(self, input: Tensor) -> Tensor:
+        """The mask of this sequence, with ``lazy``, for the native engine: drawn if there is none for such inputs."""
+        return self._mask.get(input, self.noise, self._kind(input))
+
+    def renew(self, numbers: Tensor) -> None:
+        """Draw another mask, with ``lazy``, if ``numbers`` is that of this sequence: a gradient has gone back."""
+        self._mask.renew(numbers)
 
     def _forget_own(self) -> None:
         self._mask.forget()

@@ -45,6 +45,8 @@ class NativeScan(torch.autograd.Function):
         is_kept = len(saved) > len(wanted) and not ctx.is_used_up
         kept = saved[-1] if is_kept else call.plan.forward(xs, states, tensors).kept
         ctx.is_used_up = True  # should the graph be retained: the next backward computes it again
+        for module, numbers in call.lasting:
+            module.renew(numbers)
         return None, *call.plan.backward(xs, kept, tensors, gy, gs, wanted)
 
 

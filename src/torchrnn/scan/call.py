@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,10 +15,11 @@ from torchrnn.scan.bfloat16 import bfloat16_plan, is_asked_for
 from torchrnn.scan.choice import chosen
 from torchrnn.scan.draws import check_order, draw
 from torchrnn.scan.gathers import look_up
+from torchrnn.scan.lasting import Lasting, LastingDraw
 from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.plan import Finished, Plan
-from torchrnn.scan.signature import Signature, signature
+from torchrnn.scan.signature import Signature, parts_of, signature
 from torchrnn.scan.structure import Structure, take_apart
 from torchrnn.scan.trace import Example, trace
 from torchrnn.tree import Tree
@@ -46,6 +47,8 @@ class Call:
     """The cell as it is now: see `Signature`."""
     n_draws: int = 0
     """How many of ``xs``, after those that are given, are random numbers."""
+    lasting: list[tuple[Lasting, Tensor]] = field(default_factory=list)
+    """Modules whose random numbers are for this sequence, with these."""
     finished: Finished | None = None
 
     def complete(self) -> None:
@@ -55,9 +58,15 @@ class Call:
             return
         found = look_up(trace.gathers, dict(zip(trace.tensors, self.tensors, strict=True)), self.xs)
         if trace.draws:
-            check_order([*(x[0] for x in self.xs), *self.states])
-        numbers = draw(trace.draws, *self.xs[0].shape[:2])
+            self._check_draws()
+        numbers, self.lasting = draw(trace.draws, parts_of(self.cell), *self.xs[0].shape[:2])
         self.xs, self.n_draws = [*self.xs, *numbers, *found], len(numbers)
+
+    def _check_draws(self) -> None:
+        check_order([*(x[0] for x in self.xs), *self.states])
+        lasts = any(isinstance(each, LastingDraw) for each in self.plan.trace.draws)
+        if lasts and torch.is_grad_enabled() and not self.plan.wants_backward:
+            raise Unsupported("a gradient that goes back has others of its random numbers drawn, and nothing has one")
 
     def inputs_from(self, xs: list[Tensor]) -> Tree:
         return self.input_structure.tree(xs)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchrnn.scan.lasting import Lasting, LastingDraw
 from torchrnn.scan.operations import Unsupported, aten
 
 FILLING: dict[Any, Callable[..., Any]] = {
@@ -46,10 +47,25 @@ def check_order(tensors: Sequence[Tensor]) -> None:
             raise Unsupported("random numbers are drawn beside inputs or states that are transposed")
 
 
-def draw(draws: Sequence[Draw], T: int, N: int) -> list[Tensor]:
-    """The random numbers of T steps, (T, N, ...): the same, after the same seed, as the reference draws."""
-    numbers = [torch.empty(T, N, *each.shape[1:], dtype=torch.float32) for each in draws]
-    for t in range(T if draws else 0):
+@torch.no_grad()
+def draw(
+    draws: Sequence[Draw | LastingDraw], parts: list[Any], T: int, N: int
+) -> tuple[list[Tensor], list[tuple[Lasting, Tensor]]]:
+    """The random numbers of T steps, (T, N, ...): the same, after the same seed, as the reference draws.
+
+    Returns them, and the modules in ``parts`` of the cell whose numbers stay for a sequence, with these.
+    """
+    numbers: list[Tensor] = []
+    lasting: list[tuple[Lasting, Tensor]] = []
+    for each in draws:  # the first step, in its order
+        if isinstance(each, LastingDraw):
+            lasting.append(each.of(parts, N))
+            numbers.append(lasting[-1][1].expand(T, N, *each.shape[1:]))
+        else:
+            numbers.append(torch.empty(T, N, *each.shape[1:], dtype=torch.float32))
+            each(numbers[-1][0])
+    for t in range(1, T):
         for each, rows in zip(draws, numbers, strict=True):
-            each(rows[t])
-    return numbers
+            if isinstance(each, Draw):
+                each(rows[t])
+    return numbers, lasting

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from torchrnn.scan.decompose import DECOMPOSITIONS
 from torchrnn.scan.draws import Draw
+from torchrnn.scan.lasting import LastingDraw
 from torchrnn.scan.operations import Unsupported, aten
 
 
@@ -56,7 +57,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
-        self.draws: list[tuple[Draw, Value]] = []
+        self.draws: list[tuple[Draw | LastingDraw, Value]] = []
         self._values: dict[tuple[Any, ...], Value] = {}
         self._held: list[Tensor] = []
         self._views: Counter[int] = Counter()
@@ -125,6 +126,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.know(result)
         self._values[_place(result)] = made
         return result
+
+    def know_lasting(self, numbers: Tensor, draw: LastingDraw) -> None:
+        """Random numbers that stay for a sequence are an input of the step, too."""
+        self.draws.append((draw, self.know(numbers)))
 
     def _is_new(self, tensor: Tensor) -> bool:
         """Whether a tensor was made by the step, and nothing else lies in its memory."""

@@ -89,7 +89,7 @@ def _may_have_gradient(tensor: Tensor) -> bool:
     return tensor.requires_grad or (isinstance(tensor, nn.Parameter) and tensor.is_floating_point())
 
 
-def _parts(cell: Any) -> list[Any]:
+def parts_of(cell: Any) -> list[Any]:
     """A cell, and the modules and cells in its attributes."""
     around, modules = _around_and_modules(cell)
     return [*around, *(part for module in modules for part in modules_of(module))]
@@ -125,7 +125,7 @@ def stand_in(cell: Any, tensors: list[Tensor], in_float32: bool = True) -> tuple
         aliases = [alias.requires_grad_(_may_have_gradient(t)) for alias, t in zip(aliases, tensors, strict=True)]
     memo: dict[int, Any] = {id(tensor): alias for tensor, alias in zip(tensors, aliases, strict=True)}
     # A state that only stands for another cannot be copied.
-    remembered = [(vars(part), vars(part).get("_state")) for part in _parts(cell)]
+    remembered = [(vars(part), vars(part).get("_state")) for part in parts_of(cell)]
     remembered = [(held, state) for held, state in remembered if any(map(is_stand_in, tree_leaves(state)))]
     try:
         for held, _ in remembered:
@@ -142,7 +142,7 @@ def stand_in(cell: Any, tensors: list[Tensor], in_float32: bool = True) -> tuple
 
 def forget_all(cell: Any) -> None:
     """Let all parts of a cell forget what they remember."""
-    for part in _parts(cell):
+    for part in parts_of(cell):
         if hasattr(part, "forget"):
             part.forget()
 
@@ -154,7 +154,7 @@ class Attributes:
     """
 
     def __init__(self, cell: Any) -> None:
-        self._parts = list(_parts(cell))
+        self._parts = list(parts_of(cell))
         self._before = [self._now(part) for part in self._parts]
 
     def _now(self, part: Any) -> dict[str, Any]:

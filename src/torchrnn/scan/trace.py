@@ -12,10 +12,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torchrnn.scan.draws import Draw
 from torchrnn.scan.faithful import Watch, check_leaves, check_same
 from torchrnn.scan.gathers import Gather
+from torchrnn.scan.lasting import LastingDraw, tracing
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.record import Call, Recorder, Value
 from torchrnn.scan.rows import Row
-from torchrnn.scan.signature import Attributes, forget_all, stand_in
+from torchrnn.scan.signature import Attributes, forget_all, parts_of, stand_in
 from torchrnn.scan.structure import Structure, take_apart
 from torchrnn.scan.translate import Translation
 from torchrnn.tree import Tree
@@ -28,7 +29,7 @@ class Trace:
     """One step: what it computes from inputs ``x`` and states ``s``, and from gradients ``gy`` and ``gs``."""
 
     translation: Translation
-    draws: list[Draw]
+    draws: list[Draw | LastingDraw]
     """Its random numbers, which are inputs after those that are given."""
     gathers: list[Gather]
     """What it looks up in tables, inputs after those."""
@@ -95,7 +96,8 @@ def _trace(example: Example) -> Trace:
             t.input(recorder.know(leaf), group, index)
 
     attributes, watch = Attributes(copy), Watch()
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]), watch.run(), recorder:
+    lasting = tracing(parts_of(copy), recorder.know_lasting)
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]), watch.run(), lasting, recorder:
         output, after = example.step(copy, xs, ss)
     attributes.check_unchanged()
     ys, output_structure = take_apart(output)
@@ -149,7 +151,7 @@ def _other_calls(example: Example, copy: Any, aliases: list[Tensor], batch: int)
         recorder = Recorder()
         for leaf in [*aliases, *xs, *ss]:
             recorder.know(leaf)
-        with recorder:
+        with tracing(parts_of(copy), recorder.know_lasting), recorder:
             output, after = example.step(copy, xs, ss)
         results = [*take_apart(output)[0], *take_apart(after)[0]]
         grads = [torch.ones_like(result) for result in results]
