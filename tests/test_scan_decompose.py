@@ -54,6 +54,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "var": lambda x: x.var(-1, keepdim=True) + x,
     "var without correction": lambda x: x.var(-1, unbiased=False, keepdim=True) + x,
     "norm": lambda x: x.norm(dim=-1, keepdim=True) + x,
+    "any": lambda x: torch.where((x > 30).any(-1, keepdim=True), x, -x) + torch.where((x < 0).any(1, True), x, 3 * x),
+    "all": lambda x: torch.where((x < 1).all(-1, keepdim=True), x, -x) * (x[:, 2:] != 0).all(1).unsqueeze(1),
     "lerp": lambda x: torch.lerp(x, x * x, 0.3),
     "lerp by a tensor": lambda x: torch.lerp(x, x * x, torch.sigmoid(x)),
     "addcmul": lambda x: torch.addcmul(x, x, x + 1),

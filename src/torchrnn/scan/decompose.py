@@ -121,6 +121,14 @@ def _vector_norm(
     return (x * x).sum(dim, keepdim=keepdim).sqrt()
 
 
+def _any(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    return (x.ne(0) * 1.0).amax(dim, keepdim=keepdim).ne(0)
+
+
+def _all(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    return (x.eq(0) * 1.0).amax(dim, keepdim=keepdim).eq(0)
+
+
 def _lerp(start: Tensor, end: Tensor, weight: Any) -> Tensor:
     result: Tensor = start + weight * (end - start)
     return result
@@ -162,6 +170,8 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten._log_softmax_backward_data.default: _log_softmax_backward,
     aten.var.correction: _variance,
     aten.linalg_vector_norm.default: _vector_norm,
+    aten.any.dim: _any,
+    aten.all.dim: _all,
     aten.lerp.Scalar: _lerp,
     aten.lerp.Tensor: _lerp,
     aten.addcmul.default: _addcmul,
