@@ -1,10 +1,9 @@
 // What is done for all steps at once, before the loop and after it: products, sums and copies of matrices.
 //
-// Products are those of a BLAS, as PyTorch's own are: it gives the address of the function.
+// Products are computed by `sgemm` of a BLAS, the one that PyTorch has; Python says where it lies.
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 // A matrix of `rows` by `columns` floats; `stride` from row to row, or, if it is transposed, from column to column.
 struct Matrix {

@@ -38,8 +38,10 @@ def check_surroundings() -> bool:
 def check_cell(cell: Signature) -> None:
     if cell.hooked:
         raise Unsupported(f"the {cell.hooked} inside has hooks")
-    for tensor in cell.tensors:
-        _check_tensor(tensor, "a parameter or buffer", (*FLOATING, torch.int64))
+    if not cell.seen.is_sound:
+        for tensor in cell.tensors:
+            _check_tensor(tensor, "a parameter or buffer", (*FLOATING, torch.int64))
+        cell.seen.is_sound = True
 
 
 def check_sequence(inputs: Sequence[Any], states: Sequence[Any]) -> None:

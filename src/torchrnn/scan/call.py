@@ -20,6 +20,7 @@ from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.plan import Finished, Plan
 from torchrnn.scan.signature import Signature, parts_of, signature
+from torchrnn.scan.snapshot import Key
 from torchrnn.scan.structure import Structure, take_apart
 from torchrnn.scan.trace import Example, trace
 from torchrnn.tree import Tree
@@ -43,7 +44,7 @@ class Call:
     states: list[Tensor]
     structure: Structure
     tensors: list[Tensor]
-    key: tuple[Any, ...]
+    key: Key
     """The cell as it is now: see `Signature`."""
     n_draws: int = 0
     """How many of ``xs``, after those that are given, are random numbers."""

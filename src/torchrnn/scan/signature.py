@@ -6,52 +6,106 @@ import copy
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from torchrnn.scan.operations import Unsupported
-from torchrnn.scan.snapshot import HOOKS, PLAIN, Snapshot, attributes_of, snapshot
+from torchrnn.scan.snapshot import HOOKS, PLAIN, Key, Snapshot, attributes_of, snapshot
 from torchrnn.walk import modules_of
+
+
+@dataclass(eq=False)
+class Seen:
+    """What a cell looked like when it was last looked at: while it still does, its key is the same."""
+
+    around: list[Any]
+    snapshots: list[Snapshot]
+    kinds: list[Any]
+    """Of its parameters and buffers: everything about them but where they lie and what is in them."""
+    key: Key
+    places: list[tuple[dict[str, Any], str]]
+    is_sound: bool = False
+    """Whether `check_cell` has passed it."""
 
 
 @dataclass
 class Signature:
     """A cell at this moment."""
 
-    key: tuple[Any, ...]
+    seen: Seen
     owner: Any
     """The object that plans for this cell live as long as."""
     tensors: list[Tensor]
     """Its parameters and buffers, each once."""
-    places: list[tuple[dict[str, Any], str]]
-    """Where each of them is held."""
     hooked: str | None
     """A module inside with hooks, which a plan would not call."""
+
+    @property
+    def key(self) -> Key:
+        """What plans are for."""
+        return self.seen.key
+
+    @property
+    def places(self) -> list[tuple[dict[str, Any], str]]:
+        """Where each of the tensors is held."""
+        return self.seen.places
+
+
+_seen: WeakKeyDictionary[Any, Seen] = WeakKeyDictionary()
 
 
 def signature(cell: Any) -> Signature:
     around, modules = _around_and_modules(cell)
+    owner = modules[0] if modules else cell
     snapshots = list(map(snapshot, modules))
-    key: list[Any] = [_summary_of_plain(each) for each in around]
-    key += [each.key for each in snapshots]
-    tensors: list[Tensor] = []
+    summaries = list(map(_summary_of_plain, around))
+    held = [where[name] for each in snapshots for where, name in each.tensors]
+    tensors = [tensor for tensor in held if tensor is not None]
+    kinds = [None if tensor is None else _kind(tensor) for tensor in held]
+    hooked = _hooked(cell, modules, snapshots)
+    try:
+        seen = _seen.get(owner)
+    except TypeError as e:
+        raise Unsupported(f"the cell cannot be remembered ({e})") from e
+    if (
+        seen is None
+        or seen.kinds != kinds
+        or seen.snapshots != snapshots
+        or seen.around != summaries
+        or len(seen.places) != len(tensors)  # one of them was in several places
+        or len(set(map(id, tensors))) != len(tensors)
+    ):
+        places, tensors, numbers = _each_once(snapshots)
+        planned_for = [(tensor.shape, tensor.dtype, _may_have_gradient(tensor)) for tensor in tensors]
+        contents = *summaries, *(each.key for each in snapshots), *planned_for, *numbers
+        seen = _seen[owner] = Seen(summaries, snapshots, kinds, Key(contents), places)
+    return Signature(seen, owner, tensors, hooked)
+
+
+def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    return type(tensor), tensor.shape, tensor.dtype, tensor.requires_grad, tensor.device, tensor.layout
+
+
+def _each_once(
+    snapshots: list[Snapshot],
+) -> tuple[list[tuple[dict[str, Any], str]], list[Tensor], list[int | None]]:
+    """The parameters and buffers, each once, with their places, and for every place the number of what is there."""
     places: list[tuple[dict[str, Any], str]] = []
+    tensors: list[Tensor] = []
     numbers: dict[int, int] = {}
+    found: list[int | None] = []
     for each in snapshots:
         for held, name in each.tensors:
             tensor = held[name]
-            if tensor is None:
-                key.append(None)
-            elif id(tensor) in numbers:
-                key.append(numbers[id(tensor)])
-            else:
+            if tensor is not None and id(tensor) not in numbers:
                 numbers[id(tensor)] = len(tensors)
                 tensors.append(tensor)
                 places.append((held, name))
-                key += (tensor.shape, tensor.dtype, _may_have_gradient(tensor))
-    return Signature(tuple(key), modules[0] if modules else cell, tensors, places, _hooked(cell, modules, snapshots))
+            found.append(None if tensor is None else numbers[id(tensor)])
+    return places, tensors, found
 
 
 def _around_and_modules(cell: Any) -> tuple[list[Any], list[nn.Module]]:

@@ -66,6 +66,14 @@ class Stacked:
         """A whole row of pieces, (T * N, width)."""
         return _joined([self._matrix(block) for block in self._places.blocks(pieces)])
 
+    def new_row(self, pieces: tuple[Piece, ...], size: tuple[int, ...]) -> Tensor:
+        """The same in memory of its own, of another shape."""
+        if len(pieces) == 1 and pieces[0] not in self._places.views and self._places.products(pieces[0]):
+            out = arena.empty(*size)
+            self.multiply(self._places.products(pieces[0]), out.view(-1, pieces[0].width))
+            return out
+        return arena.copy(self.row(pieces)).view(size)
+
     def _matrix(self, block: View | Piece) -> Tensor:
         return self._whole(block) if isinstance(block, Piece) else self.memory.view(block)
 

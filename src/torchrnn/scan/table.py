@@ -97,7 +97,8 @@ class Table:
         numbers, sources = self._table.arrays()
         self._held = numbers, sources
         self._arguments = numbers.ctypes.data, sources.ctypes.data, len(numbers), run_at
-        self._addresses = ctypes.c_int64 * (n_sources + len(self._rows))
+        self._n_sources = n_sources + len(self._rows)
+        self._addresses = ctypes.c_int64 * self._n_sources
 
     def _write_buffers(self, layout: Layout, n_sources: int) -> int:
         executor, constants, table = layout.executor, layout.constants, self._table
@@ -155,6 +156,7 @@ class Table:
 
     def run(self, memory: Memory, values: Values) -> None:
         rows = [self._row(values, *row) for row in self._rows]
+        assert len(memory.sources) + len(rows) == self._n_sources, "memory for every source"
         self._run(*self._arguments, self._addresses(*map(Tensor.data_ptr, memory.sources), *map(Tensor.data_ptr, rows)))
 
     def _row(self, values: Mapping[Value, Tensor], detail: Bias, width: int) -> Tensor:
