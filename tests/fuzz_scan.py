@@ -25,6 +25,8 @@ from torchrnn.scan import Stepper, execute, explain, scan, unstacked, use
 from torchrnn.scan.arena import arena
 
 TOLERANCE = 1e-5
+WITH_PARTS = 100_000
+"""Seeds from here on draw steps that use weights in parts, too; those below are the same as before there were such."""
 AMPLIFIED = 30
 """Random functions amplify rounding: so often may the error be the reference's, both against double precision."""
 
@@ -36,6 +38,7 @@ class RandomCell(nn.Module):
         super().__init__()
         draw = random.Random(seed)
         self.seed = seed
+        self.operations = OPERATIONS if seed < WITH_PARTS else OPERATIONS + 2 * PARTS
         self.input_size = draw.choice([1, 3, 8, 16])
         self.state_sizes = [draw.choice([1, 5, 16, 24, 33]) for _ in range(draw.choice([1, 1, 2, 3]))]
         self.has_mask = draw.random() < 0.3
@@ -67,7 +70,7 @@ class RandomCell(nn.Module):
         values = [x, *state]
         for _ in range(draw.randint(3, 14)):
             v, u = draw.choice(values[-6:] + values[:3]), draw.choice(values)
-            values.append(draw.choice(OPERATIONS)(self, draw, v, u))
+            values.append(draw.choice(self.operations)(self, draw, v, u))
         new = []
         for old in state:
             v = self.as_wide(draw.choice(values), old.shape[1])
@@ -106,6 +109,32 @@ def _blend(cell: RandomCell, draw: random.Random, v: Tensor, u: Tensor) -> Tenso
     return gate * cell.as_wide(u, v.shape[1]) + (1 - gate) * v
 
 
+def _rows_of_a_weight(cell: RandomCell, draw: random.Random, v: Tensor, u: Tensor) -> Tensor:
+    """Like a product of both with one weight, but in two."""
+    weight, n = cell.parameter(v.shape[1] + u.shape[1], draw.choice([5, 16, 20])), v.shape[1]
+    return v @ weight[:n] + u @ (weight[n:] if draw.random() < 0.5 else weight[-u.shape[1] :])
+
+
+def _columns_of_a_weight(cell: RandomCell, draw: random.Random, v: Tensor, u: Tensor) -> Tensor:
+    """Both sides of a weight, of which a part may be used twice or not at all."""
+    weight = cell.parameter(v.shape[1], 24)
+    here, there = draw.choice([(8, 8), (16, 16), (5, 5), (20, 12), (4, 8)])
+    left, right = v @ weight[:, :here], torch.sin(v) @ weight[:, there - 24 :]
+    return torch.cat([left, right], 1)
+
+
+def _joined_weights(cell: RandomCell, draw: random.Random, v: Tensor, u: Tensor) -> Tensor:
+    parts = [cell.parameter(v.shape[1], draw.choice([3, 16])) for _ in range(2)]
+    bias = torch.cat([cell.parameter(parts[0].shape[1]), cell.parameter(parts[1].shape[1], 2)[:, 1]])
+    return v @ torch.cat(parts, 1) + bias
+
+
+def _transposed_weight(cell: RandomCell, draw: random.Random, v: Tensor, u: Tensor) -> Tensor:
+    weight = cell.parameter(v.shape[1], v.shape[1])
+    return v @ (weight + weight.t()) + v @ weight.t() * cell.parameter(3, v.shape[1])[1]
+
+
+PARTS = [_rows_of_a_weight, _columns_of_a_weight, _joined_weights, _transposed_weight]
 OPERATIONS: list[Callable[[RandomCell, random.Random, Tensor, Tensor], Tensor]] = [
     lambda c, d, v, u: nn.functional.linear(v, c.parameter(d.choice([1, 5, 16, 20, 32]), v.shape[1])),
     lambda c, d, v, u: v @ c.parameter(v.shape[1], 16) + c.parameter(16),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from cell_table import CELLS, D, MinimalGatedUnit
-from fuzz_scan import AMPLIFIED, RandomCell, error, poisoned, run_seed
+from fuzz_scan import AMPLIFIED, WITH_PARTS, RandomCell, error, poisoned, run_seed
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scan_cells import OWN_CELLS
@@ -175,7 +175,10 @@ def test_dropped_weights_are_parameters_like_others() -> None:
 @example(seed=7100, grid=(1, 1))
 @example(seed=7646, grid=(2, 1))
 @example(seed=8531, grid=(1, 2))
-@given(seed=st.integers(10_000, 20_000), grid=st.sampled_from([None, (1, 1), (2, 1), (1, 2), (2, 2), (3, 1)]))
+@given(
+    seed=st.integers(10_000, 20_000) | st.integers(WITH_PARTS, WITH_PARTS + 20_000),
+    grid=st.sampled_from([None, (1, 1), (2, 1), (1, 2), (2, 2), (3, 1)]),
+)
 def test_random_cells(seed: int, grid: tuple[int, int] | None) -> None:
     with poisoned(grid):
         how, native, eager = run_seed(seed)

@@ -124,6 +124,7 @@ class Quilted(nn.Module):
     def __init__(self, parts: int) -> None:
         super().__init__()
         self.parts, self.weight = parts, nn.Parameter(torch.randn(2 * H, 3 * H))
+        self.last = nn.Parameter(torch.randn(H, 2 * H))
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         above, below = self.weight[:H], self.weight[H:]
@@ -131,19 +132,21 @@ class Quilted(nn.Module):
         gate, new, other = y.chunk(3, 1)
         if self.parts == 3:
             other = other + x @ above[:, 3 : 3 + H]
+        if self.parts == 4:
+            other = other + x @ self.last[:, -H:] + h @ self.last[:, :-H]
         h = torch.tanh(torch.sigmoid(gate) * h + new + other)
         return h, h
 
 
-@pytest.mark.parametrize(("parts", "is_tiled"), [(2, True), (3, False)])
-def test_a_gradient_in_parts_is_written_in_place(parts: int, is_tiled: bool) -> None:
+@pytest.mark.parametrize(("parts", "n_tiled"), [(2, 1), (3, 0), (4, 2)])
+def test_a_gradient_in_parts_is_written_in_place(parts: int, n_tiled: int) -> None:
     cell, x = Quilted(parts), torch.randn(4, 3, H)
     found = []
     for engine in ("native", "reference"):
         with use(engine):
             y = scan(cell, x.requires_grad_(), torch.zeros(3, H))[0]
-        found.append(torch.autograd.grad(y.sum(), [x, cell.weight]))
+        found.append(torch.autograd.grad(y.sum(), [x, cell.weight, *([cell.last] if parts == 4 else [])]))
     for got, expected in zip(*found, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
-    goals = call.prepare(cell, x, torch.zeros(3, H)).plan.parameter_gradients.wanted([True]).goals
-    assert [type(goal) is Tiled for goal in goals].count(True) == is_tiled
+    goals = call.prepare(cell, x, torch.zeros(3, H)).plan.parameter_gradients.wanted([True, True]).goals
+    assert [type(goal) for goal in goals].count(Tiled) == n_tiled

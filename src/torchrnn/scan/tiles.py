@@ -26,6 +26,10 @@ class Tile(NamedTuple):
     def moved(self, dim: int, by: int) -> Tile:
         return self._replace(row=self.row + by) if dim == 0 else self._replace(column=self.column + by)
 
+    def lies_in(self, whole: Value) -> bool:
+        (rows, columns), (all_rows, all_columns) = self.value.shape, whole.shape
+        return 0 <= self.row <= all_rows - rows and 0 <= self.column <= all_columns - columns
+
     def meets(self, other: Tile) -> bool:
         (rows, columns), (other_rows, other_columns) = self.value.shape, other.value.shape
         return (
@@ -60,9 +64,10 @@ def tiles(whole: Value, is_tile: Callable[[Value], bool], maker: Callable[[Value
         if call.op is aten.slice_scatter.default:
             base, part, dim, start = (*call.args, 0, None)[:4]
             inside = laid(part)
-            if laid(base) != [] or inside is None or len(call.args) > 5:
+            if laid(base) != [] or inside is None or len(call.args) > 5 or call.kwargs:
                 return None
-            return [tile.moved(dim % 2, start or 0) for tile in inside]
+            start = start or 0
+            return [tile.moved(dim % 2, start if start >= 0 else start + base.shape[dim]) for tile in inside]
         if call.op is aten.add.Tensor and not call.kwargs and call.args[0].shape == call.args[1].shape:
             left, right = map(laid, call.args)
             return None if left is None or right is None else left + right
@@ -80,7 +85,9 @@ def tiles(whole: Value, is_tile: Callable[[Value], bool], maker: Callable[[Value
         return found
 
     found = laid(whole)
-    if not found or any(a.meets(b) for a, b in combinations(found, 2)):
+    if not found or not all(tile.lies_in(whole) for tile in found):
+        return None
+    if any(a.meets(b) for a, b in combinations(found, 2)):
         return None
     area = sum(tile.value.shape[0] * tile.value.shape[1] for tile in found)
     return found if area == whole.shape[0] * whole.shape[1] else None
