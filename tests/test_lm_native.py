@@ -9,17 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from native_library import require_library
 from torch import Tensor, nn
 
 import torchrnn
 from torchrnn.lm import LanguageModel, native_writer, sampling
 from torchrnn.scan import native, use
-from torchrnn.scan.operations import Unsupported
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 pytestmark = pytest.mark.slow
 

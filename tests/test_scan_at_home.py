@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from native_library import require_library
 from scan_cells import MinimalGated
 from torch import Tensor, nn
 from torch.distributed import destroy_process_group, init_process_group
@@ -19,13 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 import torchrnn
-from torchrnn.scan import explain, native, use
-from torchrnn.scan.operations import Unsupported
+from torchrnn.scan import explain, use
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 D, H = 4, 6
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from cell_table import CELLS, D
 from fuzz_scan import error, poisoned, run_seed_in_bfloat16
+from native_library import require_library
 from rounded_products import RoundedProducts, rounded
 from scan_cells import OWN_CELLS, Cell
 from test_scan_parity import BY_REFERENCE, random_state
@@ -20,12 +21,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 import torchrnn
 from torchrnn.scan import bfloat16, explain, native, reference, scan, use
-from torchrnn.scan.operations import Unsupported
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 pytestmark = pytest.mark.slow
 

@@ -11,17 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from native_library import require_library
 from scan_cells import MinimalGated
 from torch import Tensor, nn
 
 import torchrnn
 from torchrnn.scan import call, explain, native, scan, use
-from torchrnn.scan.operations import Unsupported
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 
 class Fine(nn.Module):

@@ -11,18 +11,15 @@ import numpy as np
 import pytest
 import torch
 from fuzz_scan import error
+from native_library import require_library
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 import torchrnn
-from torchrnn.scan import explain, native, scan, use
-from torchrnn.scan.operations import Unsupported
+from torchrnn.scan import explain, scan, use
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 H = 16
 """A multiple of every vector, so that nothing is padded and tensors lie as the machine leaves them."""

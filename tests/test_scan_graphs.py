@@ -12,18 +12,15 @@ from typing import Any
 import pytest
 import torch
 import torch._dynamo
+from native_library import require_library
 from test_scan_at_home import NETS, D, H, UsersCell
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import torchrnn
-from torchrnn.scan import native, use
-from torchrnn.scan.operations import Unsupported
+from torchrnn.scan import use
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,16 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from cell_table import D
+from native_library import require_library
 from torch import Tensor, nn
 
 import torchrnn
-from torchrnn.scan import explain, native, scan, use
-from torchrnn.scan.operations import Unsupported
+from torchrnn.scan import explain, scan, use
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 H = 6
 

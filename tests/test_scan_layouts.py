@@ -7,17 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from native_library import require_library
 from torch import Tensor, nn
 
 import torchrnn
-from torchrnn.scan import native, scan, use
+from torchrnn.scan import scan, use
 from torchrnn.scan.arena import SMALL
-from torchrnn.scan.operations import Unsupported
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 D, H = 5, 16
 

@@ -10,19 +10,16 @@ import numpy as np
 import pytest
 import torch
 from cell_table import CELLS, D, MinimalGatedUnit
+from native_library import require_library
 from scan_cells import OWN_CELLS
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 import torchrnn
-from torchrnn.scan import call, native, recipe, scan, use
+from torchrnn.scan import call, recipe, scan, use
 from torchrnn.scan.arena import SMALL, Arena
-from torchrnn.scan.operations import Unsupported
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 
 def gradients(run: Callable[[], Any], sources: list[Tensor], memory: str) -> list[Any]:

@@ -6,18 +6,14 @@ import gc
 
 import pytest
 import torch
+from native_library import require_library
 from torch import Tensor
 
 import torchrnn
-from torchrnn.scan import native
 from torchrnn.scan.call import prepare
-from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.operators import number_of
 
-try:
-    native.library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 pytestmark = pytest.mark.slow
 

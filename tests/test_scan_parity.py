@@ -12,19 +12,15 @@ from cell_table import CELLS, D, MinimalGatedUnit
 from fuzz_scan import AMPLIFIED, WITH_PARTS, RandomCell, error, poisoned, run_seed
 from hypothesis import example, given
 from hypothesis import strategies as st
+from native_library import require_library
 from scan_cells import OWN_CELLS
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 import torchrnn
 from torchrnn.scan import explain, scan, use
-from torchrnn.scan.native import library
-from torchrnn.scan.operations import Unsupported
 
-try:
-    library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 SHAPES = [(5, 3), (1, 4), (9, 1), (2, 50)]
 OWN_ROWS = "reference: a parameter with one row for each element of the batch"

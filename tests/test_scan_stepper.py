@@ -7,24 +7,20 @@ from typing import Any
 import pytest
 import torch
 from cell_table import CELLS, D, MinimalGatedUnit
+from native_library import require_library
 from scan_cells import OWN_CELLS
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import torchrnn
 from torchrnn.scan import Stepper, use
-from torchrnn.scan.native import library
-from torchrnn.scan.operations import Unsupported
 
 
 def is_native(stepper: Stepper) -> bool:
     return stepper._stepping is not None
 
 
-try:
-    library()
-except Unsupported as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+require_library()
 
 
 def by_steps(cell: Any, xs: Tensor, engine: str, state: Any = None) -> tuple[list[Tensor], Stepper]:
