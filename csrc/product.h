@@ -188,15 +188,23 @@ typedef void (*Block)(const float*, const Rows*, int, int64_t, const Target*, co
 static const Block MULTIPLY[8][3] = {BLOCKS(1), BLOCKS(2), BLOCKS(3), BLOCKS(4), BLOCKS(5), BLOCKS(6), BLOCKS(7), BLOCKS(8)};
 #undef BLOCKS
 
-// Rows [first, last) times one tile of `depth` rows, in blocks of rows that are as equal as can be: 25 rows are 7, 6, 6
-// and 6. The first blocks fetch the tile that lies behind this one.
-static inline void multiply_tile(const float* weights, int64_t depth, const Rows* inputs, int n_inputs, int64_t first,
-                                 int64_t last, const Target* targets, int vectors) {
-  const int64_t rows = last - first, blocks = (rows + TILE_ROWS - 1) / TILE_ROWS;
+// Calls work(b, row, n) for the rows [first, last) in blocks of at most `most`, which are as equal as can be: 25 rows in
+// blocks of at most 8 are 7, 6, 6 and 6.
+template <class Work>
+static inline void for_each_block(int64_t first, int64_t last, int64_t most, Work work) {
+  const int64_t rows = last - first, blocks = (rows + most - 1) / most;
   for (int64_t b = 0, row = first; b < blocks; b++) {
     const int64_t n = rows / blocks + (b < rows % blocks);
-    const float* later = weights + (b * LINE < vectors * LANES ? vectors * LANES + b * LINE : 0) * depth;
-    MULTIPLY[n - 1][vectors - 1](weights, inputs, n_inputs, row, targets, later);
+    work(b, row, n);
     row += n;
   }
+}
+
+// Rows [first, last) times one tile of `depth` rows. The first blocks fetch the tile that lies behind this one.
+static inline void multiply_tile(const float* weights, int64_t depth, const Rows* inputs, int n_inputs, int64_t first,
+                                 int64_t last, const Target* targets, int vectors) {
+  for_each_block(first, last, TILE_ROWS, [&](int64_t b, int64_t row, int64_t n) {
+    const float* later = weights + (b * LINE < vectors * LANES ? vectors * LANES + b * LINE : 0) * depth;
+    MULTIPLY[n - 1][vectors - 1](weights, inputs, n_inputs, row, targets, later);
+  });
 }

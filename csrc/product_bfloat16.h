@@ -209,16 +209,12 @@ class Bfloat16Rows {
   Bfloat16Rows(const Bfloat16Rows&) = delete;
 
   void multiply(const float* weights, const Target* targets, int vectors) {
-    const int64_t rows = last - first, most = by_tiles() ? 2 * 16 : TILE_ROWS, blocks = (rows + most - 1) / most;
     if (bfloat16_by() == ROUNDED) {
       const Rows all{memory - first * depth, depth, depth};
       return multiply_tile(weights, depth, &all, 1, first, last, targets, vectors);
     }
-    for (int64_t b = 0, row = first; b < blocks; b++) {
-      const int64_t n = rows / blocks + (b < rows % blocks);
-      multiply_rows(weights, row, n, targets, vectors);
-      row += n;
-    }
+    for_each_block(first, last, by_tiles() ? 2 * 16 : TILE_ROWS,
+                   [&](int64_t, int64_t row, int64_t n) { multiply_rows(weights, row, n, targets, vectors); });
   }
 
  private:
