@@ -285,3 +285,85 @@ def test_a_first_call_in_inference_mode_is_native() -> None:
     cell.forget()
     with use("reference"):
         assert error([y], tree_leaves(torchrnn.Sequencer(cell)(x))) < 1e-5
+
+
+class Bounded(torch.autograd.Function):
+    """The parameter itself, with another gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.change = change
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.change(grad), None
+
+
+NOT_LINEAR: dict[str, Callable[[Tensor], Tensor]] = {
+    "bounded": lambda grad: grad.clamp(-0.05, 0.05),
+    "hardly bounded": lambda grad: grad.clamp(-1e4, 1e4),
+    "shrunk": lambda grad: torch.where(grad.abs() > 1e-3, grad, 0),
+    "normalised": lambda grad: grad / grad.norm(),
+    "ones": torch.ones_like,
+    "shifted": lambda grad: grad + 0.1,
+    "another": lambda grad: torch.ones(H, H),
+}
+LINEAR: dict[str, Callable[[Tensor], Tensor]] = {
+    "half of it": lambda grad: 0.5 * grad,
+    "reversed": lambda grad: -grad.flip(0),
+    "none": torch.zeros_like,
+    "no numbers": lambda grad: torch.zeros(H, H),
+    "a product": lambda grad: grad @ torch.ones(H, H).triu(),
+}
+
+
+@pytest.mark.parametrize("name", [*NOT_LINEAR, *LINEAR])
+def test_what_a_backward_does_to_sums_is_linear(name: str) -> None:
+    """Gradients of parameters are summed over the steps before autograd does the rest."""
+    change = (NOT_LINEAR | LINEAR)[name]
+    cell = Own(lambda cell, x, y: y @ Bounded.apply(cell.weight, change), weight=nn.Parameter(0.1 * torch.randn(H, H)))
+    answer = explain(cell, torch.randn(4, 6, H), torch.zeros(6, H))
+    if name in LINEAR:
+        assert answer == "native"
+    else:
+        assert answer == "reference: the gradient of a parameter is not linear in those of the steps"
+    assert_same(cell)
+    assert error(run(cell, "auto"), run(cell, "auto")) == 0
+
+
+def test_gradients_are_the_users_own() -> None:
+    """Even those that are the same numbers in every call."""
+    cell = Own(
+        lambda cell, x, y: y @ Bounded.apply(cell.weight, LINEAR["no numbers"]), weight=nn.Parameter(torch.ones(H, H))
+    )
+    for _ in range(2):
+        y, _ = scan(cell, torch.randn(4, 6, H), torch.zeros(6, H))
+        (grad,) = torch.autograd.grad(y.sum(), [cell.weight])
+        assert not grad.any()
+        grad.add_(1)
+
+
+def test_what_lies_nowhere_is_the_references() -> None:
+    x, h = torch.randn(4, 6, H), torch.zeros(6, H)
+    empty = Own(lambda cell, x, y: y + cell.nothing.sum(), nothing=nn.Parameter(torch.zeros(0, H)))
+    assert explain(empty, x, h) == "reference: a parameter has no elements"
+    scan(empty, x, h)[0].sum().backward()
+    assert empty.nothing.grad is not None
+
+    class Narrow(nn.Module):
+        def step(self, x: Tensor, states: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            h, nothing = states
+            return x + h, (torch.tanh(x + h), nothing)
+
+    states = h, torch.zeros(6, 0)
+    assert explain(Narrow(), x, states) == "reference: an output or state has no elements"
+    assert scan(Narrow(), x, states)[1][1].shape == (6, 0)
+
+
+def test_signs_that_pytorch_keeps_elsewhere() -> None:
+    numbers = torch.randn(H, dtype=torch.complex64)
+    cell = Own(lambda cell, x, y: y + cell.shift, shift=nn.Parameter(numbers.conj().imag))
+    assert cell.shift.is_neg()
+    assert_same(cell)
+    assert_same(Own(lambda cell, x, y: y), x=torch.randn(4, 6, H, dtype=torch.complex64).conj().imag)

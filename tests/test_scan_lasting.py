@@ -101,12 +101,50 @@ def test_engines_may_take_turns_within_a_sequence() -> None:
 def test_a_frozen_cell_is_the_references() -> None:
     """Its output has a gradient all the same, so that masks may be drawn anew."""
     cell, x = torchrnn.FastLSTM(D, H, dropout=0.5).requires_grad_(False), torch.randn(4, 3, D)
+    assert "nothing has one" in explain(cell, x)
     with pytest.raises(RuntimeError, match="nothing has one"), use("native"):
         scan(cell, x, cell.initial_state(x[0]))
     y, _ = scan(cell, x, cell.initial_state(x[0]))
     assert y.requires_grad
     with torch.no_grad(), use("native"):
         scan(cell, x, cell.initial_state(x[0]))
+
+
+def test_masks_are_in_single_precision_whatever_the_default_is() -> None:
+    net, x = torchrnn.Sequencer(torchrnn.FastLSTM(D, H, dropout=0.5)).remember("both"), torch.randn(4, 3, D)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with use("native"):
+            net(x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    layers = [layer for layer in net.modules() if isinstance(layer, torchrnn.Dropout)]
+    masks = [layer._mask._mask for layer in layers]
+    with use("reference"):
+        net(x)
+    assert all(mask is layer._mask._mask for mask, layer in zip(masks, layers, strict=True))
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_masks_of_inference_mode_serve_training(engine: str) -> None:
+    cell, x = torchrnn.FastLSTM(D, H, dropout=0.5), torch.randn(4, 3, D, requires_grad=True)
+    state = cell.initial_state(x[0])
+    with use(engine):
+        with torch.inference_mode():
+            before = scan(cell, x, state)[0].clone()
+        y = scan(cell, x, state)[0]
+    torch.testing.assert_close(before.clone(), y)
+    y.sum().backward()
+
+
+def test_compile_makes_one_graph_of_layers_with_masks() -> None:
+    for net in (
+        torchrnn.Dropout(0.4, lazy=True),
+        torchrnn.Sequencer(torchrnn.GRU(D, H, dropout=0.3)),
+        torchrnn.Sequencer(torchrnn.WeightDropout(torchrnn.FastLSTM(D, H), ["o2g.weight"])),
+    ):
+        with torch.no_grad():
+            torch.compile(net, backend="eager", fullgraph=True)(torch.randn(4, 3, D))
 
 
 def test_gradients_of_gradients_are_refused() -> None:
@@ -124,6 +162,15 @@ class ByValues(torchrnn.Dropout):
 class OneForARow(torchrnn.Dropout):
     def noise(self, input: Tensor) -> Tensor:
         return super().noise(input[:, :1])
+
+
+class Learned(torchrnn.Dropout):
+    def __init__(self) -> None:
+        super().__init__(0.5, lazy=True)
+        self.size = nn.Parameter(torch.ones(()))
+
+    def noise(self, input: Tensor) -> Tensor:
+        return self.size * super().noise(input)
 
 
 class Alone(torchrnn.Dropout):
@@ -147,6 +194,7 @@ class Twice(nn.Module):
     [
         (OneForARow(0.5, lazy=True), "native"),
         (ByValues(0.5, lazy=True), "reference: random numbers that stay for a sequence depend on values"),
+        (Learned(), "reference: random numbers that stay for a sequence have a gradient"),
         (Alone(0.5, lazy=True), "reference: a mask for a whole sequence is drawn in the step, and not by Dropout"),
         (Twice(), "reference: one module draws random numbers for inputs of several shapes"),
     ],

@@ -26,6 +26,8 @@ class SequenceMask:
         """The mask; ``noise(input)`` draws one, which serves every input of the same ``kind``."""
         if self._mask is None or self._kind != kind:
             self._mask, self._kind = noise(input), kind
+        if not torch.compiler.is_compiling() and self._mask.is_inference() and not torch.is_inference_mode_enabled():
+            self._mask = self._mask.clone()  # which autograd may keep
         return self._mask
 
     def times(self, input: Tensor, noise: Callable[[Tensor], Tensor], kind: tuple[object, ...]) -> Tensor:

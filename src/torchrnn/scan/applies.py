@@ -76,5 +76,5 @@ def _check_tensor(tensor: Any, what: str, dtypes: tuple[torch.dtype, ...]) -> No
         raise Unsupported(f"{what} is a {type(tensor).__name__}")
     if tensor.dtype not in dtypes:
         raise Unsupported(f"{what} is {tensor.dtype}")
-    if not tensor.is_cpu or tensor.layout is not torch.strided:
-        raise Unsupported(f"{what} is not a dense tensor on the CPU")
+    if not tensor.is_cpu or tensor.layout is not torch.strided or tensor.is_neg():
+        raise Unsupported(f"{what} is not a dense tensor on the CPU, or one that PyTorch reads with other signs")

@@ -58,16 +58,8 @@ class Call:
         if not trace.gathers and not trace.draws:
             return
         found = look_up(trace.gathers, dict(zip(trace.tensors, self.tensors, strict=True)), self.xs)
-        if trace.draws:
-            self._check_draws()
         numbers, self.lasting = draw(trace.draws, parts_of(self.cell), *self.xs[0].shape[:2])
         self.xs, self.n_draws = [*self.xs, *numbers, *found], len(numbers)
-
-    def _check_draws(self) -> None:
-        check_order([*(x[0] for x in self.xs), *self.states])
-        lasts = any(isinstance(each, LastingDraw) for each in self.plan.trace.draws)
-        if lasts and torch.is_grad_enabled() and not self.plan.wants_backward:
-            raise Unsupported("a gradient that goes back has others of its random numbers drawn, and nothing has one")
 
     def inputs_from(self, xs: list[Tensor]) -> Tree:
         return self.input_structure.tree(xs)
@@ -95,9 +87,18 @@ def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call
     requires = [leaf.requires_grad for leaf in (*xs, *states, *now.tensors)]
     wants_backward = torch.is_grad_enabled() and any(requires)
     plan = plan_for(cell, now, xs, input_structure, states, structure, wants_backward, by_step, autocast)
+    if plan.trace.draws:
+        _check_draws(plan, xs, states)
     return Call(
         plan, cell, now.places, xs, input_structure, isinstance(inputs, list), states, structure, now.tensors, now.key
     )
+
+
+def _check_draws(plan: Plan, xs: list[Tensor], states: list[Tensor]) -> None:
+    check_order([*(x[0] for x in xs), *states])
+    lasts = any(isinstance(each, LastingDraw) for each in plan.trace.draws)
+    if lasts and torch.is_grad_enabled() and not plan.wants_backward:
+        raise Unsupported("a gradient that goes back has others of its random numbers drawn, and nothing has one")
 
 
 def _stacked_inputs(inputs: Tree) -> tuple[list[Tensor], Structure]:

@@ -38,13 +38,17 @@ class LastingDraw:
     """The numbers of one module in a step."""
 
     def __init__(self, part: int, input: Tensor, numbers: Tensor) -> None:
-        self._part, self._input_shape, self.shape = part, tuple(input.shape[1:]), tuple(numbers.shape)
-        """Which part of the cell the module is; the shapes of a row of its input, and of the numbers in the trace."""
+        self._part = part
+        """Which part of the cell the module is."""
+        self._input_shape = tuple(input.shape[1:])
+        """Of one row."""
+        self.shape = tuple(numbers.shape)
+        """Of the numbers in the trace."""
 
     def of(self, parts: list[Any], N: int) -> tuple[Lasting, Tensor]:
         """The module, and its numbers for N rows."""
         module: Lasting = parts[self._part]
-        return module, module.lasting(torch.zeros(N, *self._input_shape))
+        return module, module.lasting(torch.zeros(N, *self._input_shape, dtype=torch.float32))
 
 
 Notice = Callable[[Tensor, LastingDraw], None]
@@ -77,12 +81,12 @@ _traced: ContextVar[_Traced | None] = ContextVar("traced", default=None)
 
 def is_traced() -> bool:
     """Whether a step is being traced."""
-    return _traced.get() is not None
+    return not torch.compiler.is_compiling() and _traced.get() is not None
 
 
 def numbers_in_trace(module: Lasting, input: Tensor) -> Tensor | None:
     """What stands for the numbers of a module while a step is traced; ``None`` at all other times."""
-    traced = _traced.get()
+    traced = None if torch.compiler.is_compiling() else _traced.get()
     return None if traced is None else traced.numbers(module, input)
 
 
@@ -96,11 +100,12 @@ def tracing(parts: list[Any], notice: Notice) -> Iterator[None]:
         _traced.reset(token)
 
 
-@torch.no_grad()
 def _drawn(module: Lasting, input: Tensor) -> Tensor:
-    """Numbers for a few rows; refused if they depend on the values in these."""
+    """Numbers for a few rows; refused if they depend on the values in these, or on parameters."""
     state = torch.get_rng_state()
     numbers = module.noise(torch.zeros_like(input))
+    if numbers.requires_grad:
+        raise Unsupported("random numbers that stay for a sequence have a gradient")
     torch.set_rng_state(state)
     if not torch.equal(numbers, module.noise(torch.ones_like(input))):
         raise Unsupported("random numbers that stay for a sequence depend on values")

@@ -61,11 +61,15 @@ class Places:
         if piece not in self._products:
             terms = self._terms(piece)
             factors = [each for term in terms for each in zip(term.args, term.detail, strict=True)]
-            factors.sort(key=lambda factor: self.views.get(factor[0], (0,))[::3])  # neighbours in memory are one
+            factors.sort(key=lambda factor: self._lies_at(factor[0]))  # neighbours in memory are one
             args, weights = tuple(arg for arg, _ in factors), tuple(weight for _, weight in factors)
-            as_before = Piece("before", args, piece.width, (weights, ()), -1)
+            as_before = Piece("before", args, piece.width, (weights, ()), -1)  # as if it was taken out of the loop
             self._products[piece] = self.steps(plan_multiplications([as_before], self._refs)) if terms else []
         return self._products[piece]
+
+    def _lies_at(self, piece: Piece) -> tuple[int, int]:
+        view = self.views.get(piece)
+        return (0, 0) if view is None else (view.source, view.offset)
 
     def _terms(self, piece: Piece) -> list[Piece]:
         """The products that a piece is the sum of, each once, if it is one."""
@@ -107,7 +111,7 @@ class Places:
     def _biases(self, biases: list[Bias], width: int) -> tuple[list[View | Bias], int]:
         return [self._layout.constants.row(*bias, width) or bias for bias in biases], width
 
-    # ------------------------------------------------------------------ tasks
+    # ------------------------------------------------------------------ tasks: what `Stacked` does, if it is no more
 
     def row_tasks(self, pieces: Pieces, to: View) -> Tasks:
         """Pieces for all steps, side by side."""

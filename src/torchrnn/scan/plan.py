@@ -274,7 +274,7 @@ class Plan:
             made.goals[len(gradients.inputs) :], made.values
         )
         if run.sharing is None:
-            run.sharing = sharing(grads, [kept, *given])
+            run.sharing = sharing(grads, [kept, *given, *run.fixed])
         for i in run.sharing:
             grads[i] = grads[i].clone()  # type: ignore[union-attr]
         return grads

@@ -87,6 +87,7 @@ class Recipe:
             self._sizes.append((layout.N, *own.shapes[index]))
             source += 1
         self._table = Table(layout, source, before, after)
+        self.fixed = list(layout.constants.fixed.values())
         self.sharing: list[int] | None = None
         """Which of the gradients that come of it share memory, as the first ones showed; for `Plan.backward`."""
 

@@ -86,7 +86,8 @@ def signature(cell: Any) -> Signature:
 
 
 def _kind(tensor: Tensor) -> tuple[Any, ...]:
-    return type(tensor), tensor.shape, tensor.dtype, tensor.requires_grad, tensor.device, tensor.layout
+    form = tensor.shape, tensor.dtype, tensor.device, tensor.layout, tensor.is_neg()
+    return type(tensor), tensor.requires_grad, *form
 
 
 def _each_once(

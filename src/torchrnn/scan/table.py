@@ -95,7 +95,7 @@ class Table:
         for name, start in starts.items():
             self._table.point_at(fields[name], ITSELF, 8 * start)
         numbers, sources = self._table.arrays()
-        self._held = numbers, sources
+        self._held = numbers, sources  # which `_arguments` are the addresses of
         self._arguments = numbers.ctypes.data, sources.ctypes.data, len(numbers), run_at
         self._n_sources = n_sources + len(self._rows)
         self._addresses = ctypes.c_int64 * self._n_sources

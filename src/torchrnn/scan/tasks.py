@@ -82,7 +82,8 @@ def total(to: View, a: View) -> list[Task]:
 def multiply(to: View, a: View, b: View, adds: bool = False) -> Tasks:
     """A product of matrices, added to what is there if it ``adds``."""
     (rows, depth), (_, columns) = a.size, b.size
-    if leading(a) is None or leading(b) is None or max(*a.size, *b.size, *a.stride, *b.stride, *to.stride) > MOST:
+    numbers = *a.size, *b.size, *a.stride, *b.stride, *to.stride
+    if leading(a) is None or leading(b) is None or to.stride[1] != 1 or max(numbers) > MOST:
         return None
     return [Task(MULTIPLY, rows, columns, depth, adds, to, a, b)]
 

@@ -68,7 +68,7 @@ def tiles(whole: Value, is_tile: Callable[[Value], bool], maker: Callable[[Value
                 return None
             start = start or 0
             return [tile.moved(dim % 2, start if start >= 0 else start + base.shape[dim]) for tile in inside]
-        if call.op is aten.add.Tensor and not call.kwargs and call.args[0].shape == call.args[1].shape:
+        if call.op is aten.add.Tensor and not call.kwargs and [a.shape for a in call.operands()] == 2 * [value.shape]:
             left, right = map(laid, call.args)
             return None if left is None or right is None else left + right
         return None

@@ -13,6 +13,7 @@ from torchrnn.scan.draws import Draw
 from torchrnn.scan.faithful import Watch, check_leaves, check_same
 from torchrnn.scan.gathers import Gather
 from torchrnn.scan.lasting import LastingDraw, tracing
+from torchrnn.scan.linear import check_linear
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.record import Call, Recorder, Value
 from torchrnn.scan.rows import Row
@@ -87,6 +88,8 @@ def trace(example: Example) -> Trace:
 
 def _trace(example: Example) -> Trace:
     copy, aliases = stand_in(example.cell, example.tensors)
+    if any(alias.requires_grad and alias.numel() == 0 for alias in aliases):  # it lies nowhere
+        raise Unsupported("a parameter has no elements")
     batch, other_batch = _unused_sizes([*example.tensors, *example.inputs, *example.states])
     xs, ss = (list(map(_leaf, leaves)) for leaves in example.leaves(batch))
     recorder, t = Recorder(), Translation(batch)
@@ -128,6 +131,8 @@ def _trace(example: Example) -> Trace:
     if any(gather.table not in known for gather in t.gathers):
         raise Unsupported("an embedding of what is no parameter")
     rows = [None if g is None else t.row_of(g, "the gradient of an input") for g in found[: len(xs) + len(ss)]]
+    grad_tensors = [None if g in t.elsewhere else g for g in found[len(xs) + len(ss) :]]
+    check_linear(t, dict(zip(known, aliases, strict=True)), [g for g in grad_tensors if g is not None])
     return Trace(
         translation=t,
         draws=[draw for draw, _ in recorder.draws],
@@ -140,7 +145,7 @@ def _trace(example: Example) -> Trace:
         state_shapes=[tuple(s.shape[1:]) for s in ss],
         grad_inputs=[*rows[: len(xs)], *[None] * len(recorder.draws), *(gather.grad for gather in t.gathers)],
         grad_states=rows[len(xs) :],
-        grad_tensors=[None if g in t.elsewhere else g for g in found[len(xs) + len(ss) :]],
+        grad_tensors=grad_tensors,
     )
 
 
@@ -182,6 +187,8 @@ def _check_results(ys: list[Any], after: list[Any], before: list[Tensor], same_t
             raise Unsupported("an output or state is not a float32 tensor")
         if result.dim() < 2 or result.shape[0] != batch:
             raise Unsupported("an output or state is not of shape (N, ...)")
+        if result.numel() == 0:
+            raise Unsupported("an output or state has no elements")
 
 
 def _gradients(
