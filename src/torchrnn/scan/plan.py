@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchrnn.scan.apart import sharing
 from torchrnn.scan.build import build
 from torchrnn.scan.carried import Carried
 from torchrnn.scan.constants import Constants, Replay, run_calls
@@ -273,11 +272,7 @@ class Plan:
         grads[len(xs) + len(self.s_rows) :] = gradients.parameters.finish(
             made.goals[len(gradients.inputs) :], made.values
         )
-        if run.sharing is None:
-            run.sharing = sharing(grads, [kept, *given, *run.fixed])
-        for i in run.sharing:
-            grads[i] = grads[i].clone()  # type: ignore[union-attr]
-        return grads
+        return run.apart(grads, [kept, *given])
 
     def _gradients_for(self, wanted: tuple[bool, ...]) -> Gradients:
         if wanted not in self._gradients:

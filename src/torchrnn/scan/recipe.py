@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from torchrnn.scan.apart import sharing
 from torchrnn.scan.arena import arena
 from torchrnn.scan.constants import Values
 from torchrnn.scan.execute import allocate, given_memory
@@ -87,9 +88,8 @@ class Recipe:
             self._sizes.append((layout.N, *own.shapes[index]))
             source += 1
         self._table = Table(layout, source, before, after)
-        self.fixed = list(layout.constants.fixed.values())
-        self.sharing: list[int] | None = None
-        """Which of the gradients that come of it share memory, as the first ones showed; for `Plan.backward`."""
+        self._sharing: list[int] | None = None
+        """Which of the gradients that come of it share memory, as the first ones showed."""
 
     def run(
         self,
@@ -130,6 +130,15 @@ class Recipe:
             for i, goal in self.missing:
                 goals.insert(i, goal.compute(after, goal.size(layout.T, layout.N)))
         return Made(goals, last, kept, values)
+
+    def apart(self, grads: list[Tensor | None], others: Sequence[Tensor]) -> list[Tensor | None]:
+        """Gradients, as copies where they lie in memory of one another, of ``others``, or of what is always the same.
+
+        They do so in every run or in none.
+        """
+        if self._sharing is None:
+            self._sharing = sharing(grads, [*others, *self._layout.constants.fixed.values()])
+        return [grad.clone() if grad is not None and i in self._sharing else grad for i, grad in enumerate(grads)]
 
 
 def _parts_of(source: int, parts: list[View]) -> list[tuple[View, View]]:
