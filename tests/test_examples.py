@@ -41,8 +41,8 @@ EXAMPLES = [
     Example("time_series", r"straight on (\S+), network (\S+)", lambda straight, own: own < straight / 2, draws=True),
     Example("visual_attention", r"held-out.*: ([\d.]+)%", lambda right: right > 30, draws=True),
 ]
-QUICK = {"encoder_decoder", "own_cell", "sequence_to_one", "time_series"}
-"""Those that take no more than a few seconds."""
+QUICK = {"own_cell", "sequence_to_one"}
+"""Those that take no more than a second."""
 
 
 def main_of(root: Path, name: str) -> Callable[[list[str]], Any]:

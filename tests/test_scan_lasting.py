@@ -137,6 +137,7 @@ def test_masks_of_inference_mode_serve_training(engine: str) -> None:
     y.sum().backward()
 
 
+@pytest.mark.slow
 def test_compile_makes_one_graph_of_layers_with_masks() -> None:
     for net in (
         torchrnn.Dropout(0.4, lazy=True),
