@@ -97,6 +97,7 @@ def test_padding_reaches_no_gradient(make: Callable[[], torchrnn.Module]) -> Non
         assert_same(other, gradients[0])
 
 
+@pytest.mark.slow
 @every_cell
 @given(lengths=st.lists(st.integers(1, T), min_size=1, max_size=4))
 def test_final_states_are_those_at_the_end_of_each_row(make: Make, lengths: list[int]) -> None:

@@ -72,6 +72,7 @@ def test_outputs_agree(make: Make, D: int, H: int, T: int, N: int) -> None:
     assert_close(run(to_onnx(layer), x=x)["y"], layer(x))
 
 
+@pytest.mark.slow
 @every_layer
 @settings(max_examples=3)
 @given(D=sizes, H=sizes, lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4))

@@ -182,6 +182,7 @@ def test_random_cells(seed: int, grid: tuple[int, int] | None) -> None:
     assert native < max(1e-5, AMPLIFIED * eager)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [(1, 1), (2, 1), (1, 2), (3, 1), (2, 2), (1, 5)])
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "FastLSTM", "MuFuRu", "Recursor"])
 def test_every_grid_of_threads(name: str, grid: tuple[int, int]) -> None:
