@@ -9,7 +9,7 @@ from torchrnn.scan.operations import Unsupported
 
 
 def require_library() -> None:
-    """Skip the tests of a module where the library was not built."""
+    """Skip a test, or the tests of a module, where the library was not built."""
     try:
         native.library()
     except Unsupported as missing:

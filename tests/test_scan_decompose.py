@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from native_library import require_library
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchrnn.scan import explain, native, scan, use
+from torchrnn.scan import explain, scan, use
 from torchrnn.scan.decompose import DECOMPOSITIONS
-from torchrnn.scan.operations import Unsupported
 
 KNOTS = [-100.0, -21.0, -6.0, -3.0, -1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0, 3.0, 6.0, 20.0, 21.0, 80.0]
 """Where activation functions are pieced together, and where they run out of numbers."""
@@ -129,10 +129,7 @@ class Applied(nn.Module):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_machine_runs_them(name: str) -> None:
-    try:
-        native.library()
-    except Unsupported as missing:
-        pytest.skip(str(missing))
+    require_library()
     cell = Applied(FUNCTIONS[name])
     x = values().float().clamp(-30, 30).view(3, 2, 8).requires_grad_()
     h = torch.zeros(2, 8, requires_grad=True)

@@ -52,16 +52,13 @@ def check_sequence(inputs: Sequence[Any], states: Sequence[Any]) -> None:
     for x in inputs:
         if x.dim() < 2:
             raise Unsupported("an input has no batch dimension")
-    T, N = inputs[0].shape[:2]
     for state in states:
         _check_tensor(state, "a state", FLOATING)
         if state.dim() < 2:
             raise Unsupported("a state has no batch dimension")
-        if state.shape[0] != N:
-            raise Unsupported("the inputs and states have unlike numbers of rows")
-    for x in inputs[1:]:
-        if x.shape[:2] != (T, N):
-            raise Unsupported("the inputs and states have unlike numbers of rows")
+    T, N = inputs[0].shape[:2]
+    if any(x.shape[:2] != (T, N) for x in inputs) or any(state.shape[0] != N for state in states):
+        raise Unsupported("the inputs and states have unlike numbers of rows")
     if T == 0 or N == 0:
         raise Unsupported("the sequence is empty")
 

@@ -15,7 +15,7 @@ from torchrnn.scan.bfloat16 import bfloat16_plan, is_asked_for
 from torchrnn.scan.choice import chosen
 from torchrnn.scan.draws import check_order, draw
 from torchrnn.scan.gathers import look_up
-from torchrnn.scan.lasting import Lasting, LastingDraw
+from torchrnn.scan.lasting import Lasting
 from torchrnn.scan.native import library
 from torchrnn.scan.operations import Unsupported
 from torchrnn.scan.plan import Finished, Plan
@@ -58,7 +58,8 @@ class Call:
         if not trace.gathers and not trace.draws:
             return
         found = look_up(trace.gathers, dict(zip(trace.tensors, self.tensors, strict=True)), self.xs)
-        numbers, self.lasting = draw(trace.draws, parts_of(self.cell), *self.xs[0].shape[:2])
+        parts = parts_of(self.cell) if trace.has_lasting_draws else []
+        numbers, self.lasting = draw(trace.draws, parts, *self.xs[0].shape[:2])
         self.xs, self.n_draws = [*self.xs, *numbers, *found], len(numbers)
 
     def inputs_from(self, xs: list[Tensor]) -> Tree:
@@ -96,8 +97,7 @@ def prepare(cell: Any, inputs: Tree, state: Tree, by_step: bool = False) -> Call
 
 def _check_draws(plan: Plan, xs: list[Tensor], states: list[Tensor]) -> None:
     check_order([*(x[0] for x in xs), *states])
-    lasts = any(isinstance(each, LastingDraw) for each in plan.trace.draws)
-    if lasts and torch.is_grad_enabled() and not plan.wants_backward:
+    if plan.trace.has_lasting_draws and torch.is_grad_enabled() and not plan.wants_backward:
         raise Unsupported("a gradient that goes back has others of its random numbers drawn, and nothing has one")
 
 

@@ -64,8 +64,8 @@ def draw(
         else:
             numbers.append(torch.empty(T, N, *each.shape[1:], dtype=torch.float32))
             each(numbers[-1][0])
+    for_each_step = [(each, rows) for each, rows in zip(draws, numbers, strict=True) if isinstance(each, Draw)]
     for t in range(1, T):
-        for each, rows in zip(draws, numbers, strict=True):
-            if isinstance(each, Draw):
-                each(rows[t])
+        for each, rows in for_each_step:
+            each(rows[t])
     return numbers, lasting

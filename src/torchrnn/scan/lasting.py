@@ -79,14 +79,18 @@ class _Traced:
 _traced: ContextVar[_Traced | None] = ContextVar("traced", default=None)
 
 
+def _at_work() -> _Traced | None:
+    return None if torch.compiler.is_compiling() else _traced.get()
+
+
 def is_traced() -> bool:
     """Whether a step is being traced."""
-    return not torch.compiler.is_compiling() and _traced.get() is not None
+    return _at_work() is not None
 
 
 def numbers_in_trace(module: Lasting, input: Tensor) -> Tensor | None:
     """What stands for the numbers of a module while a step is traced; ``None`` at all other times."""
-    traced = None if torch.compiler.is_compiling() else _traced.get()
+    traced = _at_work()
     return None if traced is None else traced.numbers(module, input)
 
 

@@ -19,6 +19,7 @@ from torchrnn.scan.operations import Unsupported
 
 FOLDER = Path(os.environ.get("TORCHRNN_NATIVE") or Path(__file__).parent / "_native")
 """Where the library is; the environment variable ``TORCHRNN_NATIVE`` names another folder."""
+SUFFIX = ".dylib" if platform.system() == "Darwin" else ".so"
 VARIANTS = {"AVX512": "avx512", "AVX2": "avx2"}
 """For what PyTorch calls the processor; every other one gets ``portable``."""
 BFLOAT16_VARIANTS = {"amx": {"amx_bf16", "amx_tile", "avx512_bf16"}, "avx512_bf16": {"avx512_bf16"}}
@@ -68,9 +69,8 @@ def _features() -> set[str]:
 @cache
 def library() -> ctypes.CDLL:
     """The machine, or `Unsupported` where it was not built."""
-    suffix = ".dylib" if platform.system() == "Darwin" else ".so"
     for name in variants():
-        path = FOLDER / f"engine_{name}{suffix}"
+        path = FOLDER / f"engine_{name}{SUFFIX}"
         if path.is_file():
             try:
                 return _declared(ctypes.CDLL(str(path)))
@@ -108,9 +108,8 @@ def _declared(engine: ctypes.CDLL) -> ctypes.CDLL:
 @cache
 def multiplies_by_itself() -> bool:
     """Whether the machine has been given the function for products of matrices that PyTorch uses, which it may hide."""
-    suffix = ".dylib" if platform.system() == "Darwin" else ".so"
     try:
-        sgemm = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / f"libtorch_cpu{suffix}")).sgemm_
+        sgemm = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / f"libtorch_cpu{SUFFIX}")).sgemm_
     except (OSError, AttributeError):
         return False
     return sys.byteorder == "little" and bool(library().engine_use_sgemm(sgemm))

@@ -21,10 +21,8 @@ from torchrnn.walk import modules_of
 class Seen:
     """What a cell looked like when it was last looked at: while it still does, its key is the same."""
 
-    around: list[Any]
-    snapshots: list[Snapshot]
-    kinds: list[Any]
-    """Of its parameters and buffers: everything about them but where they lie and what is in them."""
+    looks: tuple[list[Any], list[Snapshot], list[Any], list[int | None]]
+    """What is around its modules, these, and of the parameters and buffers at all places the kinds and the numbers."""
     key: Key
     places: list[tuple[dict[str, Any], str]]
     is_sound: bool = False
@@ -62,51 +60,30 @@ def signature(cell: Any) -> Signature:
     owner = modules[0] if modules else cell
     snapshots = list(map(snapshot, modules))
     summaries = list(map(_summary_of_plain, around))
-    held = [where[name] for each in snapshots for where, name in each.tensors]
-    tensors = [tensor for tensor in held if tensor is not None]
+    where = [place for each in snapshots for place in each.tensors]
+    held = [attributes[name] for attributes, name in where]
+    tensors = list({id(tensor): tensor for tensor in held if tensor is not None}.values())
+    first: dict[int, int] = {}
+    numbers = [None if tensor is None else first.setdefault(id(tensor), len(first)) for tensor in held]
     kinds = [None if tensor is None else _kind(tensor) for tensor in held]
     hooked = _hooked(cell, modules, snapshots)
     try:
         seen = _seen.get(owner)
     except TypeError as e:
         raise Unsupported(f"the cell cannot be remembered ({e})") from e
-    if (
-        seen is None
-        or seen.kinds != kinds
-        or seen.snapshots != snapshots
-        or seen.around != summaries
-        or len(seen.places) != len(tensors)  # one of them was in several places
-        or len(set(map(id, tensors))) != len(tensors)
-    ):
-        places, tensors, numbers = _each_once(snapshots)
+    looks = summaries, snapshots, kinds, numbers
+    if seen is None or seen.looks != looks:
         planned_for = [(tensor.shape, tensor.dtype, _may_have_gradient(tensor)) for tensor in tensors]
         contents = *summaries, *(each.key for each in snapshots), *planned_for, *numbers
-        seen = _seen[owner] = Seen(summaries, snapshots, kinds, Key(contents), places)
+        places = [where[numbers.index(number)] for number in range(len(tensors))]
+        seen = _seen[owner] = Seen(looks, Key(contents), places)
     return Signature(seen, owner, tensors, hooked)
 
 
 def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    """Everything about a tensor but where it lies and what is in it."""
     form = tensor.shape, tensor.dtype, tensor.device, tensor.layout, tensor.is_neg()
     return type(tensor), tensor.requires_grad, *form
-
-
-def _each_once(
-    snapshots: list[Snapshot],
-) -> tuple[list[tuple[dict[str, Any], str]], list[Tensor], list[int | None]]:
-    """The parameters and buffers, each once, with their places, and for every place the number of what is there."""
-    places: list[tuple[dict[str, Any], str]] = []
-    tensors: list[Tensor] = []
-    numbers: dict[int, int] = {}
-    found: list[int | None] = []
-    for each in snapshots:
-        for held, name in each.tensors:
-            tensor = held[name]
-            if tensor is not None and id(tensor) not in numbers:
-                numbers[id(tensor)] = len(tensors)
-                tensors.append(tensor)
-                places.append((held, name))
-            found.append(None if tensor is None else numbers[id(tensor)])
-    return places, tensors, found
 
 
 def _around_and_modules(cell: Any) -> tuple[list[Any], list[nn.Module]]:

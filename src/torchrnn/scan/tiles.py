@@ -9,11 +9,8 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import NamedTuple
 
-import torch
-
+from torchrnn.scan.operations import aten
 from torchrnn.scan.record import Call, Value
-
-aten = torch.ops.aten
 
 
 class Tile(NamedTuple):

@@ -47,6 +47,11 @@ class Trace:
     grad_tensors: list[Value | None]
 
     @property
+    def has_lasting_draws(self) -> bool:
+        """Whether some of its random numbers stay for a whole sequence."""
+        return any(isinstance(each, LastingDraw) for each in self.draws)
+
+    @property
     def all_rows(self) -> list[Row]:
         return self.translation.graph.rows
 
